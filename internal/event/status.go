@@ -1,0 +1,75 @@
+package event
+
+import (
+	"time"
+
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
+)
+
+// State is where the sidecar stands with one device; the numbers are those of linkkit_sidecar.v1.LinkState.
+type State int
+
+// The states of a device.
+const (
+	Idle State = iota + 1
+	Connecting
+	Online
+	Waiting
+	Rejected
+)
+
+// String names the state for people and logs.
+func (s State) String() string {
+	switch s {
+	case Idle:
+		return "idle"
+	case Connecting:
+		return "connecting"
+	case Online:
+		return "online"
+	case Waiting:
+		return "waiting"
+	case Rejected:
+		return "rejected"
+	}
+	return "unknown"
+}
+
+// Status is what is known of one device at one moment. It is a value: copy it freely. It holds no secret.
+type Status struct {
+	Device    device.ID
+	State     State
+	StateTime time.Time
+	Wanted    bool   // to be kept online, also after a restart
+	Endpoint  string // "host:port", empty before the first Connect
+
+	Attempt     int       // since the link last held; 1 is the first
+	NextAttempt time.Time // zero unless Waiting
+
+	LastCause     Cause
+	LastDetail    string
+	LastCauseTime time.Time
+
+	SessionPresent    bool
+	TakeoverSuspected bool
+
+	Credential              *CredentialInfo // nil when there is none
+	RegistrationInterrupted bool
+
+	Counters Counters
+}
+
+// CredentialInfo describes a credential without telling it.
+type CredentialInfo struct {
+	Kind        string    `json:"kind"` // as credential.Kind
+	Fingerprint string    `json:"fingerprint"`
+	Source      string    `json:"source"`
+	StoredAt    time.Time `json:"stored_at"`
+}
+
+// Counters count since the process started.
+type Counters struct {
+	Attempts, Connects, Refusals, Losses uint64
+	Unclaimed                            uint64 // messages from the platform that nobody had asked for
+	BytesReceived, BytesSent             uint64 // MQTT's, before TLS
+}
