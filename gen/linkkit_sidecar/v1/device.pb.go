@@ -141,6 +141,12 @@ const (
 	Cause_CAUSE_SHUTDOWN Cause = 22
 	// The sidecar has no credential for the device.
 	Cause_CAUSE_NO_CREDENTIAL Cause = 23
+	// The state directory failed: a credential could not be read or written.
+	Cause_CAUSE_STORAGE Cause = 24
+	// The registration service refused by a code of its own (HTTPS).
+	Cause_CAUSE_REGISTRATION_REFUSED Cause = 25
+	// The platform accepted a registration's login and sent no credential in time.
+	Cause_CAUSE_REGISTRATION_NO_REPLY Cause = 26
 )
 
 // Enum value maps for Cause.
@@ -170,6 +176,9 @@ var (
 		21: "CAUSE_REQUESTED",
 		22: "CAUSE_SHUTDOWN",
 		23: "CAUSE_NO_CREDENTIAL",
+		24: "CAUSE_STORAGE",
+		25: "CAUSE_REGISTRATION_REFUSED",
+		26: "CAUSE_REGISTRATION_NO_REPLY",
 	}
 	Cause_value = map[string]int32{
 		"CAUSE_UNSPECIFIED":                0,
@@ -196,6 +205,9 @@ var (
 		"CAUSE_REQUESTED":                  21,
 		"CAUSE_SHUTDOWN":                   22,
 		"CAUSE_NO_CREDENTIAL":              23,
+		"CAUSE_STORAGE":                    24,
+		"CAUSE_REGISTRATION_REFUSED":       25,
+		"CAUSE_REGISTRATION_NO_REPLY":      26,
 	}
 )
 
@@ -736,7 +748,7 @@ const file_linkkit_sidecar_v1_device_proto_rawDesc = "" +
 	"\x15LINK_STATE_CONNECTING\x10\x02\x12\x15\n" +
 	"\x11LINK_STATE_ONLINE\x10\x03\x12\x16\n" +
 	"\x12LINK_STATE_WAITING\x10\x04\x12\x17\n" +
-	"\x13LINK_STATE_REJECTED\x10\x05*\x83\x05\n" +
+	"\x13LINK_STATE_REJECTED\x10\x05*\xd7\x05\n" +
 	"\x05Cause\x12\x15\n" +
 	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tCAUSE_DNS\x10\x01\x12\x16\n" +
@@ -762,7 +774,10 @@ const file_linkkit_sidecar_v1_device_proto_rawDesc = "" +
 	"\rCAUSE_NETWORK\x10\x14\x12\x13\n" +
 	"\x0fCAUSE_REQUESTED\x10\x15\x12\x12\n" +
 	"\x0eCAUSE_SHUTDOWN\x10\x16\x12\x17\n" +
-	"\x13CAUSE_NO_CREDENTIAL\x10\x17*\x90\x01\n" +
+	"\x13CAUSE_NO_CREDENTIAL\x10\x17\x12\x11\n" +
+	"\rCAUSE_STORAGE\x10\x18\x12\x1e\n" +
+	"\x1aCAUSE_REGISTRATION_REFUSED\x10\x19\x12\x1f\n" +
+	"\x1bCAUSE_REGISTRATION_NO_REPLY\x10\x1a*\x90\x01\n" +
 	"\x0eCredentialKind\x12\x1f\n" +
 	"\x1bCREDENTIAL_KIND_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dCREDENTIAL_KIND_DEVICE_SECRET\x10\x01\x12 \n" +

@@ -1,0 +1,139 @@
+package conn
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trust"
+)
+
+// tlsSessions is how many servers' TLS sessions are kept to be resumed: reconnecting then costs neither side a signature.
+const tlsSessions = 64
+
+// dialer reaches servers: DNS, TCP and TLS are ours, so that they can be cancelled, and so that failures have causes.
+type dialer struct {
+	extraCA []*x509.Certificate // of the whole sidecar, beside those of a device's own settings
+	now     func() time.Time
+
+	mu      sync.Mutex
+	configs map[TLS]*tls.Config // one for each way of trusting: TLS sessions must not cross from one to another
+}
+
+func newDialer(extraCA []*x509.Certificate) *dialer {
+	return &dialer{extraCA: extraCA, now: time.Now, configs: map[TLS]*tls.Config{}}
+}
+
+// dial connects to the target until ctx ends. All errors are *Failure.
+func (d *dialer) dial(ctx context.Context, t Target, id device.ID) (net.Conn, []event.Warning, error) {
+	host, port, err := t.Endpoint.Resolve(id.ProductKey)
+	if err != nil {
+		return nil, nil, err
+	}
+	address, err := t.dialTarget(host, port)
+	if err != nil {
+		return nil, nil, err
+	}
+	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, nil, dialFailure(err, host, address)
+	}
+	if t.TLS.PlainTCP {
+		return raw, []event.Warning{{Code: event.WarnPlainTCP, Detail: "the link to " + address + " is plain TCP: signature and messages are readable on the way"}}, nil
+	}
+	config, err := d.config(t.TLS)
+	if err != nil {
+		_ = raw.Close()
+		return nil, nil, &Failure{Cause: event.CauseTLSOther, Detail: err.Error(), Err: err}
+	}
+	config = config.Clone() // shares the session cache
+	config.ServerName = host
+	secure := tls.Client(nameCuts{raw}, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return nil, nil, handshakeFailure(err, host, address)
+	}
+	return secure, d.warnings(t, secure.ConnectionState(), host), nil
+}
+
+// config is the tls.Config for a way of trusting.
+func (d *dialer) config(t TLS) (*tls.Config, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c, known := d.configs[t]; known {
+		return c, nil
+	}
+	extra := d.extraCA
+	if t.CAPEM != "" {
+		own, err := trust.Parse([]byte(t.CAPEM))
+		if err != nil {
+			return nil, err
+		}
+		extra = append(append([]*x509.Certificate(nil), extra...), own...)
+	}
+	pool, err := trust.Pool(t.SystemRoots, extra)
+	if err != nil {
+		return nil, err
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool, ClientSessionCache: tls.NewLRUClientSessionCache(tlsSessions)}
+	if t.SkipHostnameVerification {
+		// The package's own verification covers name and chain together, so the chain alone is verified here.
+		c.InsecureSkipVerify = true
+		c.VerifyConnection = func(state tls.ConnectionState) error { return verifyChain(state, pool) }
+	}
+	d.configs[t] = c
+	return c, nil
+}
+
+func verifyChain(state tls.ConnectionState, roots *x509.CertPool) error {
+	if len(state.PeerCertificates) == 0 {
+		return errors.New("tls: the server sent no certificate")
+	}
+	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates(state)})
+	if err != nil {
+		return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
+	}
+	return nil
+}
+
+func intermediates(state tls.ConnectionState) *x509.CertPool {
+	pool := x509.NewCertPool()
+	for _, cert := range state.PeerCertificates[1:] {
+		pool.AddCert(cert)
+	}
+	return pool
+}
+
+// warnings says what should be looked at in a TLS connection that works.
+func (d *dialer) warnings(t Target, state tls.ConnectionState, host string) []event.Warning {
+	var all []event.Warning
+	if t.TLS.SkipHostnameVerification {
+		all = append(all, event.Warning{Code: event.WarnHostnameNotVerified, Detail: "the certificate's name was not verified: " + describe(state.PeerCertificates[0])})
+	}
+	if len(state.VerifiedChains) > 0 {
+		chain := state.VerifiedChains[0]
+		if w := trust.Warning(chain[len(chain)-1], d.now()); w != "" {
+			all = append(all, event.Warning{Code: event.WarnRootExpires, Detail: host + ": " + w})
+		}
+	}
+	return all
+}
+
+// nameCuts turns the end of the TCP stream into errCut, so that an io.EOF above TLS means that the server took its leave
+// (close_notify), as one does that kicks a device. The two are the same io.EOF otherwise.
+type nameCuts struct{ net.Conn }
+
+func (c nameCuts) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err == io.EOF {
+		err = errCut
+	}
+	return n, err
+}

@@ -1,0 +1,209 @@
+package conn
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/credential"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+)
+
+// Keeper keeps one device online, as long as it is wanted. Callers ask through the Set.
+type Keeper struct {
+	id  device.ID
+	env *environment
+
+	// asking is held by the one call that changes what is wanted. It is a channel so that waiting for it can be given up.
+	asking chan struct{}
+
+	// registering is held by the one registration under way.
+	registering sync.Mutex
+	// unstored is a credential that a registration gave and that could not be written to disk. Guarded by registering.
+	unstored *credential.Credential
+
+	mu      sync.Mutex
+	status  event.Status
+	failure *Failure // why the device is Waiting or Rejected
+	vigil   *vigil   // nil while the device is not wanted
+	changed chan struct{}
+	busy    bool // a registration is under way
+	link    link
+	// traffic is that of links that have ended; the one that is up adds its own.
+	received, sent uint64
+	pace           pace
+	lastTold       time.Time // of messages that nobody claimed
+	untold         uint64
+}
+
+func newKeeper(id device.ID, env *environment) *Keeper {
+	return &Keeper{
+		id: id, env: env, asking: make(chan struct{}, 1), changed: make(chan struct{}),
+		status: event.Status{Device: id, State: event.Idle, StateTime: time.Now()},
+		pace:   pace{perMinute: env.connectsPerMinute},
+	}
+}
+
+// ask waits for the right to change what is wanted. answer gives it back.
+func (k *Keeper) ask(ctx context.Context) error {
+	select {
+	case k.asking <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (k *Keeper) answer() { <-k.asking }
+
+// watch starts a vigil. The device is held, or the Set is starting, and no vigil is under way.
+func (k *Keeper) watch(s *Set, w wanted) *vigil {
+	ctx, stop := context.WithCancelCause(s.life)
+	v := &vigil{
+		k: k, settings: w.Settings, address: w.Settings.address(k.id), established: w.Established, stop: stop, done: make(chan struct{}),
+		backoff: backoff{min: w.Settings.ReconnectMin, max: w.Settings.ReconnectMax},
+	}
+	k.change(nil, func(st *event.Status) {
+		k.vigil, k.failure = v, nil
+		st.State, st.Wanted, st.Endpoint, st.Attempt = event.Connecting, true, v.address, 0
+	})
+	s.work.Go(func() {
+		defer stop(nil)
+		v.keep(ctx)
+	})
+	return v
+}
+
+// watching is the vigil under way, or nil.
+func (k *Keeper) watching() *vigil {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.vigil
+}
+
+// rest makes a rejected device idle.
+func (k *Keeper) rest() {
+	if k.Status().State == event.Rejected {
+		k.change(event.Disconnected{Cause: event.CauseRequested}, func(st *event.Status) { st.State, st.Attempt = event.Idle, 0 })
+	}
+}
+
+// blank reports whether there is nothing to know of the device.
+func (k *Keeper) blank() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.vigil == nil && k.unregistered() && k.status.State == event.Idle
+}
+
+// unregistered reports whether nothing on disk is the device's. mu is held.
+func (k *Keeper) unregistered() bool {
+	return k.status.Credential == nil && !k.status.Wanted && !k.status.RegistrationInterrupted && !k.busy
+}
+
+// loginWait is how long the platform's limit of logins keeps the device waiting.
+func (k *Keeper) loginWait() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.pace.wait(time.Now())
+}
+
+// loggingIn counts a login against that limit.
+func (k *Keeper) loggingIn() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.pace.login(time.Now())
+}
+
+// closeTimeout is how long a link may take to close in good order.
+const closeTimeout = 5 * time.Second
+
+// closeLink ends a link that was opened.
+func closeLink(l link) {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	l.Close(ctx)
+}
+
+// dropLink closes the link that the device was online with, and keeps its count of bytes.
+func (k *Keeper) dropLink(l link) {
+	closeLink(l)
+	received, sent := l.Traffic()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.link = nil
+	k.received += received
+	k.sent += sent
+}
+
+// warn tells of what should be looked at in a link that works.
+func (k *Keeper) warn(warnings []event.Warning) {
+	for _, w := range warnings {
+		k.change(w, func(*event.Status) {})
+	}
+}
+
+// Status is what is known of the device now.
+func (k *Keeper) Status() event.Status {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.statusLocked()
+}
+
+func (k *Keeper) statusLocked() event.Status {
+	s := k.status
+	s.Counters.BytesReceived, s.Counters.BytesSent = k.received, k.sent
+	if k.link != nil {
+		received, sent := k.link.Traffic()
+		s.Counters.BytesReceived += received
+		s.Counters.BytesSent += sent
+	}
+	return s
+}
+
+// change edits the status and tells of it: all of it under one lock, so that events come in the order of the changes.
+// body may be nil when there is nothing to tell.
+func (k *Keeper) change(body event.Body, edit func(s *event.Status)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	before := k.status.State
+	edit(&k.status)
+	if k.status.State != before {
+		k.status.StateTime = time.Now()
+	}
+	if k.status.State != event.Waiting {
+		k.status.NextAttempt = time.Time{}
+	}
+	if body != nil {
+		k.env.events.Publish(body, k.statusLocked())
+	}
+	close(k.changed)
+	k.changed = make(chan struct{})
+}
+
+// fail is change for a failure: it keeps the failure for callers of Connect.
+func (k *Keeper) fail(f *Failure, body event.Body, edit func(s *event.Status)) {
+	k.change(body, func(s *event.Status) {
+		k.failure = f
+		s.LastCause, s.LastDetail, s.LastCauseTime = f.Cause, f.Detail, time.Now()
+		edit(s)
+	})
+}
+
+// unclaimed notes a message that the platform sent and nobody had asked for. It runs on the MQTT library's goroutine.
+func (k *Keeper) unclaimed(topic string, _ []byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.status.Counters.Unclaimed++
+	k.untold++
+	if time.Since(k.lastTold) < time.Minute {
+		return // the count is in the status; a flood of messages must not become a flood of events
+	}
+	k.env.events.Publish(event.MessagesDropped{Count: k.untold, Reason: event.DropUnclaimed, Topic: topic}, k.statusLocked())
+	k.lastTold, k.untold = time.Now(), 0
+}
+
+// describe is what may be told of a credential.
+func describeCredential(c credential.Credential) *event.CredentialInfo {
+	return &event.CredentialInfo{Kind: string(c.Kind), Fingerprint: c.Fingerprint(), Source: c.Source, StoredAt: c.StoredAt}
+}

@@ -1,0 +1,289 @@
+package conn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/credential"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
+)
+
+// vigil is the time during which a device is wanted with one set of settings. Its goroutine runs keep.
+type vigil struct {
+	k        *Keeper
+	settings Settings
+	address  string
+
+	stop context.CancelCauseFunc // with errRequested, errReplaced or errShutdown
+	done chan struct{}           // closed when the goroutine has left and the link is closed
+
+	// What follows is the goroutine's own.
+	established bool // the platform has accepted the device with these settings, in this process or before
+	attempts    int  // since the link last held
+	backoff     backoff
+	takeover    takeover
+
+	refusal  *Failure // why the device is rejected; written before rejected
+	rejected atomic.Bool
+}
+
+// Why a vigil ends.
+var (
+	errRequested = errors.New("disconnect was asked for")
+	errReplaced  = errors.New("other settings were asked for")
+	errShutdown  = errors.New("the sidecar is stopping")
+)
+
+// step does one state's work and returns the next, or nil to stop.
+type step func(context.Context) step
+
+// keep is the state machine. It ends when ctx does, or when the platform rejects the device.
+func (v *vigil) keep(ctx context.Context) {
+	defer close(v.done)
+	for next := v.connecting(); next != nil; {
+		next = next(ctx)
+	}
+	cause := event.CauseRequested
+	if errors.Is(context.Cause(ctx), errShutdown) {
+		cause = event.CauseShutdown
+	}
+	if ctx.Err() != nil && !v.rejected.Load() {
+		v.k.change(event.Disconnected{Cause: cause}, func(s *event.Status) {
+			if v.k.vigil == v {
+				v.k.vigil = nil
+			}
+			s.State, s.Attempt, s.SessionPresent, s.TakeoverSuspected = event.Idle, 0, false, false
+			s.Wanted = s.Wanted && !errors.Is(context.Cause(ctx), errRequested) // in the other cases it comes back
+			s.LastCause, s.LastDetail, s.LastCauseTime = cause, context.Cause(ctx).Error(), time.Now()
+		})
+	}
+}
+
+// connecting makes one attempt.
+func (v *vigil) connecting() step {
+	return func(ctx context.Context) step {
+		k := v.k
+		if wait := k.loginWait(); wait > 0 {
+			f := &Failure{
+				Cause:  event.CauseConnackServerUnavailable,
+				Detail: fmt.Sprintf("the platform takes %d logins of a device in a minute; waiting for the next", k.env.connectsPerMinute),
+			}
+			return v.waiting(wait, f, func(next time.Time) event.Body {
+				return event.AttemptFailed{Cause: f.Cause, Detail: f.Detail, NextAttempt: next, Attempt: v.attempts}
+			})
+		}
+		select { // at most so many handshakes at once in the process
+		case k.env.handshakes <- struct{}{}:
+			defer func() { <-k.env.handshakes }()
+		case <-ctx.Done():
+			return nil
+		}
+		v.attempts++
+		k.change(event.Attempting{Attempt: v.attempts, Endpoint: v.address}, func(s *event.Status) {
+			s.State, s.Attempt, s.Endpoint = event.Connecting, v.attempts, v.address
+			s.Counters.Attempts++
+		})
+		cred, candidate, err := k.env.credentialFor(k.id)
+		if err != nil {
+			return v.noCredential(err)
+		}
+		opened, err := v.open(ctx, cred)
+		if ctx.Err() != nil {
+			if opened != nil {
+				closeLink(opened)
+			}
+			return nil
+		}
+		if err != nil {
+			return v.failed(asFailure(err), candidate)
+		}
+		return v.accepted(opened, cred, candidate)
+	}
+}
+
+// open logs in with a fresh signature, within the connect timeout.
+func (v *vigil) open(ctx context.Context, cred credential.Credential) (link, error) {
+	ctx, cancel := context.WithTimeout(ctx, v.settings.ConnectTimeout)
+	defer cancel()
+	v.k.loggingIn()
+	return v.k.env.open(ctx, attempt{
+		id: v.k.id, settings: v.settings, login: v.login(cred), onMessage: v.k.unclaimed,
+	})
+}
+
+func (v *vigil) login(c credential.Credential) platform.Login {
+	o := platform.LoginOptions{
+		SignMethod: v.settings.SignMethod, PlainTCP: v.settings.TLS.PlainTCP, InterfaceInfo: v.settings.InterfaceInfo,
+		Timestamp: strconv.FormatInt(time.Now().UnixMilli(), 10), Version: v.k.env.version,
+	}
+	switch c.Kind {
+	case credential.DeviceToken:
+		return platform.TokenLogin(v.k.id, c.ClientID, c.Secret, o)
+	case credential.MQTT:
+		return platform.Login{ClientID: c.ClientID, Username: c.Username, Password: c.Secret}
+	}
+	return platform.SecretLogin(v.k.id, c.Secret, o)
+}
+
+// accepted writes down that the platform took the credential, and tells.
+func (v *vigil) accepted(l link, cred credential.Credential, candidate bool) step {
+	k := v.k
+	if candidate {
+		if err := k.env.credentials.Promote(k.id); err != nil {
+			k.env.log.Error("an accepted credential could not be put in its place; it stays beside the old one", "device", k.id, "error", err)
+		}
+	}
+	if !v.established {
+		v.established = true
+		if err := k.env.remember(k.id, wanted{Settings: v.settings, Established: true}); err != nil {
+			k.env.log.Error("that the device was online could not be written down", "device", k.id, "error", err)
+		}
+	}
+	return func(ctx context.Context) step { return v.online(ctx, l, cred) }
+}
+
+// online waits for the end of the link.
+func (v *vigil) online(ctx context.Context, l link, cred credential.Credential) step {
+	k, since := v.k, time.Now()
+	k.change(event.WentOnline{SessionPresent: l.SessionPresent(), ConnackTime: since, Endpoint: v.address, Attempt: v.attempts}, func(s *event.Status) {
+		k.link, k.failure = l, nil
+		s.State, s.SessionPresent, s.Credential = event.Online, l.SessionPresent(), describeCredential(cred)
+		s.Counters.Connects++
+	})
+	k.warn(l.Warnings())
+	defer k.dropLink(l)
+	var calm <-chan time.Time
+	if v.takeover.suspected {
+		calm = time.After(peace)
+	}
+	for {
+		select {
+		case <-l.Done():
+			return v.lost(l.Failure(), time.Since(since))
+		case <-calm:
+			v.takeover = takeover{}
+			k.change(nil, func(s *event.Status) { s.TakeoverSuspected = false })
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// lost tells why the link ended, and waits.
+func (v *vigil) lost(f *Failure, held time.Duration) step {
+	v.backoff.held(held)
+	if held >= steady {
+		v.attempts = 0
+	}
+	wait := v.backoff.next()
+	suspected, news := v.takeover.lost(f, held)
+	if suspected {
+		wait = max(wait, between(truceMin, truceMax))
+		f = &Failure{Cause: event.CauseTakeoverSuspected, Err: f, Detail: fmt.Sprintf(
+			"the server closed the link soon after accepting it, %d times in a row: another program seems to log in as this device", v.takeover.inARow)}
+	}
+	return v.waiting(wait, f, func(next time.Time) event.Body {
+		v.k.change(event.Lost{Cause: f.Cause, Detail: f.Detail, NextAttempt: next, Held: held}, func(s *event.Status) {
+			s.Counters.Losses++
+			s.SessionPresent = false
+			s.State, s.NextAttempt, s.TakeoverSuspected = event.Waiting, next, suspected
+			s.LastCause, s.LastDetail, s.LastCauseTime = f.Cause, f.Detail, time.Now()
+		})
+		if !news {
+			return nil
+		}
+		return event.TakeoverSuspected{Losses: v.takeover.inARow, NextAttempt: next}
+	})
+}
+
+// failed tells why an attempt came to nothing, and waits or gives up.
+func (v *vigil) failed(f *Failure, candidate bool) step {
+	k := v.k
+	final := f.Refused() && f.Cause != event.CauseConnackServerUnavailable
+	if f.Refused() {
+		k.change(nil, func(s *event.Status) { s.Counters.Refusals++ })
+	}
+	if final && !v.established {
+		return v.reject(f, candidate, event.Refused{Code: f.Code, Meaning: meaning(f).Meaning, Advice: meaning(f).Advice})
+	}
+	wait := v.backoff.next()
+	if final {
+		wait = v.backoff.max // the console can disable a device and enable it again; ask, but seldom
+	}
+	if v.takeover.suspected {
+		wait = max(wait, between(truceMin, truceMax))
+	}
+	return v.waiting(wait, f, func(next time.Time) event.Body {
+		if f.Refused() {
+			return event.Refused{Code: f.Code, Meaning: meaning(f).Meaning, Advice: meaning(f).Advice, WillRetry: true, NextAttempt: next}
+		}
+		return event.AttemptFailed{Cause: f.Cause, Detail: f.Detail, NextAttempt: next, Attempt: v.attempts}
+	})
+}
+
+func meaning(f *Failure) platform.ConnackMeaning { return platform.Connack(f.Code, f.Registering) }
+
+func (v *vigil) noCredential(err error) step {
+	if errors.Is(err, credential.ErrNotFound) {
+		f := &Failure{Cause: event.CauseNoCredential, Err: err, Detail: "the sidecar has no credential for the device: register it, or give one with Connect"}
+		return v.reject(f, false, event.AttemptFailed{Cause: f.Cause, Detail: f.Detail, Attempt: v.attempts})
+	}
+	f := &Failure{Cause: event.CauseStorage, Err: storage(err), Detail: "the stored credential cannot be used: " + err.Error()}
+	return v.waiting(v.backoff.max, f, func(next time.Time) event.Body {
+		return event.AttemptFailed{Cause: f.Cause, Detail: f.Detail, NextAttempt: next, Attempt: v.attempts}
+	})
+}
+
+// reject rests: only another Connect leaves this state. What was refused is forgotten, so that a restart does not ask again.
+func (v *vigil) reject(f *Failure, candidate bool, body event.Body) step {
+	k := v.k
+	if candidate {
+		if err := k.env.credentials.DropCandidate(k.id); err != nil {
+			k.env.log.Error("a refused credential could not be removed", "device", k.id, "error", err)
+		}
+	}
+	if err := k.env.desired.DeleteDesired(k.id); err != nil {
+		k.env.log.Error("a refused device stays written down as wanted", "device", k.id, "error", err)
+	}
+	v.refusal = f
+	v.rejected.Store(true)
+	k.fail(f, body, func(s *event.Status) {
+		s.State, s.Wanted = event.Rejected, false
+		k.vigil = nil
+	})
+	return nil
+}
+
+// waiting lets wait pass. tell, when given, says what happened, now that the time of the next attempt is known.
+func (v *vigil) waiting(wait time.Duration, f *Failure, tell func(next time.Time) event.Body) step {
+	return func(ctx context.Context) step {
+		wait = max(wait, v.k.loginWait())
+		next := time.Now().Add(wait)
+		f.NextAttempt = next
+		var body event.Body
+		if tell != nil {
+			body = tell(next)
+		}
+		v.k.fail(f, body, func(s *event.Status) { s.State, s.NextAttempt = event.Waiting, next })
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			return v.connecting()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func asFailure(err error) *Failure {
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return f
+	}
+	return &Failure{Cause: event.CauseNetwork, Err: err, Detail: err.Error()}
+}
