@@ -78,7 +78,10 @@ func TestWhatCannotBeStoredIsRefused(t *testing.T) {
 	dir := stateDir(t)
 	s := open(t, dir, "")
 	for _, id := range []device.ID{
-		{}, {ProductKey: "..", DeviceName: "x"}, {ProductKey: "pk", DeviceName: "../x"}, {ProductKey: "pk", DeviceName: "a/b"},
+		{},
+		{ProductKey: "..", DeviceName: "x"},
+		{ProductKey: "pk", DeviceName: "../x"},
+		{ProductKey: "pk", DeviceName: "a/b"},
 		{ProductKey: "pk", DeviceName: "a+candidate"},
 	} {
 		_, get := s.Get(id)

@@ -30,13 +30,16 @@ const (
 	CauseRequested
 	CauseShutdown
 	CauseNoCredential
+	CauseStorage
+	CauseRegistrationRefused
+	CauseRegistrationNoReply
 )
 
 var causeNames = [...]string{
 	"none", "dns", "dial refused", "dial timeout", "tls untrusted", "tls name mismatch", "tls expired", "tls failed",
 	"protocol version refused", "client id refused", "server unavailable", "bad credentials", "not authorized", "refused",
 	"no connack", "protocol violation", "keepalive timeout", "write timeout", "closed by server", "takeover suspected",
-	"network", "requested", "shutdown", "no credential",
+	"network", "requested", "shutdown", "no credential", "storage", "registration refused", "no registration reply",
 }
 
 // String names the cause for people and logs.

@@ -6,6 +6,9 @@
 // only then shows it, so that no reader has seen an event that a crash takes back. Readers hold a place in the log, not a
 // queue: a slow one delays nobody and misses nothing until the journal itself has let go of what it had not read, and then it is
 // told how much.
+//
+// A journal that cannot be written stops nobody either: events are shown all the same, under an epoch that a restarted sidecar will
+// not know. Behind a disk that hangs only so many events wait; the rest is dropped, and that is told, too.
 package event
 
 import (
@@ -127,7 +130,7 @@ type TakeoverSuspected struct {
 // DropReason says why messages were dropped.
 type DropReason int
 
-// DropUnclaimed: the platform sent them and no app had asked for them.
+// DropUnclaimed says that the platform sent them and no app had asked for them.
 const DropUnclaimed DropReason = 1
 
 // MessagesDropped tells that messages were dropped.

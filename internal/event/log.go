@@ -26,8 +26,13 @@ type Journal interface {
 	ReadEvents(after uint64, limit int) (first uint64, records [][]byte, err error)
 }
 
-// ringSize is how many of the newest events stay in memory: readers that keep up never touch the disk.
-const ringSize = 1024
+const (
+	// ringSize is how many of the newest events stay in memory: readers that keep up never touch the disk.
+	ringSize = 1024
+	// maxPending is how many events wait for a disk that hangs: as many as the journal would keep of them anyway. What comes
+	// beyond is dropped, and readers are told how much.
+	maxPending = 16384
+)
 
 // ErrClosed ends readers when the log closes.
 var ErrClosed = errors.New("the event log is closed: the sidecar is stopping")
@@ -41,13 +46,17 @@ type Log struct {
 	mu      sync.Mutex
 	pending []published
 	next    uint64 // number of the next event to be published
+	// overflow is what came while pending was full: the newest of each device, for its status. The numbers are used up all the
+	// same, so that the hole can be seen and counted.
+	overflow map[device.ID]published
 
 	// What readers see, up to and including head.
 	head     uint64
-	ring     []Event // the newest events, ring[len-1].Sequence == head
+	ring     []Event // the newest events without a hole; ring[len-1].Sequence == head unless it is empty
 	statuses map[device.ID]Status
-	epoch    string
-	onDisk   bool          // every number up to head was given to the journal
+	epoch    string        // of the cursors given out now: the journal's, or stray
+	onDisk   bool          // the journal has come as far as head, so a restarted sidecar gives out none of these numbers again
+	stray    string        // the epoch of cursors while not onDisk; "" before the first time
 	bell     chan struct{} // closed and replaced when head moves or the log closes
 	closed   bool
 }
@@ -77,11 +86,21 @@ func (l *Log) Know(s Status) {
 	l.statuses[s.Device] = s
 }
 
-// Publish adds what happened; after is the device's status since then. It never blocks.
+// Publish adds what happened; after is the device's status since then. It never blocks. An event of the zero device concerns
+// the sidecar as a whole: every reader that wants its kind is told, and it leaves no status. Nor does one whose status has no
+// State: its device is not known, or no longer.
 func (l *Log) Publish(body Body, after Status) {
 	l.mu.Lock()
-	l.pending = append(l.pending, published{Event{Sequence: l.next, Time: time.Now(), Device: after.Device, Body: body}, after})
+	p := published{Event{Sequence: l.next, Time: time.Now(), Device: after.Device, Body: body}, after}
 	l.next++
+	if len(l.pending) < maxPending {
+		l.pending = append(l.pending, p)
+	} else {
+		if l.overflow == nil {
+			l.overflow = map[device.ID]published{}
+		}
+		l.overflow[p.event.Device] = p
+	}
 	l.mu.Unlock()
 	select {
 	case l.wake <- struct{}{}:
@@ -105,36 +124,72 @@ func (l *Log) Run(ctx context.Context) {
 // flush stores and shows everything pending. Only Run calls it.
 func (l *Log) flush() {
 	l.mu.Lock()
-	batch := l.pending
-	l.pending = nil
+	batch, overflow, last := l.pending, l.overflow, l.next-1
+	l.pending, l.overflow = nil, nil
 	l.mu.Unlock()
 	if len(batch) == 0 {
 		return
 	}
 	err := l.store(batch)
-	if err != nil {
-		l.log.Error("events could not be written to the journal; readers that are away will be told of a gap", "events", len(batch), "error", err)
-	}
+	lost := last - batch[len(batch)-1].event.Sequence
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err != nil && l.onDisk {
-		// A restarted sidecar will give these numbers out again. Cursors from now on name an epoch that it will not know.
-		l.onDisk, l.epoch = false, l.epoch+"-"+rand.Text()[:8]
-	}
+	l.noteDisk(err, lost)
 	for _, p := range batch {
-		l.ring = append(l.ring, p.event)
-		if _, gone := p.event.Body.(Forgotten); gone {
-			delete(l.statuses, p.event.Device)
-		} else {
-			l.statuses[p.event.Device] = p.status
+		l.apply(p)
+	}
+	for _, p := range overflow {
+		l.apply(p)
+	}
+	l.head = last
+	if lost > 0 {
+		l.ring = nil // it must have no hole; readers find the batch in the journal
+	} else {
+		l.remember(batch)
+	}
+	l.ringBell()
+}
+
+// noteDisk takes note of whether the journal has come as far as the numbers given out. While it has not, a restarted sidecar
+// would give the same numbers to other events, so cursors name an epoch that it will not know. mu is held.
+func (l *Log) noteDisk(err error, lost uint64) {
+	if lost > 0 {
+		l.log.Error("the disk did not keep up: events were dropped, readers are told", "events", lost)
+	}
+	switch onDisk := err == nil && lost == 0; {
+	case onDisk && !l.onDisk:
+		l.log.Info("events are written to the journal again")
+		l.onDisk, l.epoch = true, l.journal.Epoch()
+	case !onDisk && l.onDisk:
+		if err != nil {
+			l.log.Error("events cannot be written to the journal; readers that are away will be told of a gap", "error", err)
 		}
+		if l.stray == "" {
+			l.stray = l.journal.Epoch() + "-" + rand.Text()[:8]
+		}
+		l.onDisk, l.epoch = false, l.stray
+	}
+}
+
+// apply makes the status that came with an event the one that snapshots tell. mu is held.
+func (l *Log) apply(p published) {
+	_, gone := p.event.Body.(Forgotten)
+	if gone || p.status.State == 0 { // forgotten, never known, or not about a device at all
+		delete(l.statuses, p.event.Device)
+		return
+	}
+	l.statuses[p.event.Device] = p.status
+}
+
+// remember adds events to the ring. mu is held.
+func (l *Log) remember(batch []published) {
+	for _, p := range batch[max(0, len(batch)-ringSize):] {
+		l.ring = append(l.ring, p.event)
 	}
 	if extra := len(l.ring) - ringSize; extra > 0 {
 		l.ring = slices.Delete(l.ring, 0, extra)
 	}
-	l.head = batch[len(batch)-1].event.Sequence
-	l.ringBell()
 }
 
 func (l *Log) store(batch []published) error {
@@ -182,5 +237,6 @@ func compareIDs(a, b device.ID) int {
 }
 
 // knows reports whether cursors of this epoch mean what they say. mu is held.
-func (l *Log) knows(epoch string) bool { return epoch == l.epoch || epoch == l.journal.Epoch() }
-
+func (l *Log) knows(epoch string) bool {
+	return epoch == l.journal.Epoch() || l.stray != "" && epoch == l.stray
+}

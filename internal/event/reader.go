@@ -2,7 +2,6 @@ package event
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -58,6 +57,9 @@ func (l *Log) Open(s Selection) *Reader {
 	default:
 		r.at = 0 // all that there is: the app has seen nothing of this journal
 		r.addSnapshot()
+		for i := range r.buffer { // an app that comes back before it was told of the gap shall be told then
+			r.buffer[i].Cursor = *s.After
+		}
 		r.add(Event{Time: time.Now(), Body: Gap{Detail: "the cursor is of another journal; what this journal holds follows"}})
 	}
 	return r
@@ -108,47 +110,65 @@ func (r *Reader) fill() (bell <-chan struct{}, err error) {
 	}
 	head := l.head
 	l.mu.Unlock()
-	return nil, r.fillFromJournal(head)
+	r.fillFromJournal(head)
+	return nil, nil
 }
 
-func (r *Reader) fillFromJournal(head uint64) error {
-	first, records, err := r.log.journal.ReadEvents(r.at, readAtOnce)
-	if err != nil {
-		return fmt.Errorf("reading the event journal: %w", err)
+// fillFromJournal takes what is next up to head from the journal, and tells what is missing before it. What memory has lost
+// and the journal does not have is gone: it never reached the journal, or has left it.
+func (r *Reader) fillFromJournal(head uint64) {
+	l := r.log
+	first, records, err := l.journal.ReadEvents(r.at, readAtOnce)
+	gone := "they had left the journal before they were read, or could not be stored"
+	if err != nil { // a reader that ended here would end here for ever, each time its app resumes
+		l.log.Error("the event journal cannot be read", "error", err)
+		gone = "the journal cannot be read"
 	}
-	r.log.mu.Lock()
-	defer r.log.mu.Unlock()
-	if len(records) == 0 { // the journal has nothing more, so what is missing never reached it or has left it
-		next := head + 1
-		if n := len(r.log.ring); n > 0 {
-			next = r.log.ring[0].Sequence
-		}
-		r.skip(next)
-		return nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	next := head + 1 // where reading goes on: the journal may already hold what is not shown yet
+	if len(l.ring) > 0 {
+		next = min(next, l.ring[0].Sequence)
+	}
+	if err != nil || len(records) == 0 || first > next {
+		r.skip(next, gone)
+		return
 	}
 	if first > r.at+1 {
-		r.skip(first)
+		r.skip(first, gone)
 	}
-	for i, data := range records {
-		e, err := decode(first+uint64(i), data)
+	records = records[:min(uint64(len(records)), head+1-first)]
+	for i := range records {
+		e, err := decode(r.at+1, records[i])
 		if err != nil {
-			r.log.log.Error("an event of the journal cannot be read", "error", err)
-			r.skip(first + uint64(i) + 1)
-			continue
+			r.skipUnreadable(records[i:], err)
+			return // so that the buffer holds one snapshot at a time
 		}
 		r.take([]Event{e})
 	}
-	return nil
+}
+
+// skipUnreadable moves over the records that cannot be read at the start of records. A later version may have written them.
+func (r *Reader) skipUnreadable(records [][]byte, err error) {
+	next := r.at + 2
+	for _, data := range records[1:] {
+		if _, err := decode(next, data); err == nil {
+			break
+		}
+		next++
+	}
+	r.log.log.Error("events of the journal cannot be read", "events", next-1-r.at, "error", err)
+	r.skip(next, "they cannot be read: a later version wrote them, or the journal is damaged")
 }
 
 // skip tells of the events before next that are gone, and then the state again. The log's mu is held.
-func (r *Reader) skip(next uint64) {
+func (r *Reader) skip(next uint64, why string) {
 	count := next - 1 - r.at
-	if count == 0 {
-		return
-	}
 	r.at = next - 1
-	r.add(Event{Time: time.Now(), Body: Gap{Count: count, Detail: "they had left the journal before they were read, or could not be stored"}})
+	if r.devices != nil || len(r.kinds) > 0 {
+		why += "; not all of them need have been of those that were asked for"
+	}
+	r.add(Event{Time: time.Now(), Body: Gap{Count: count, Detail: why}})
 	r.addSnapshot()
 }
 
@@ -162,7 +182,10 @@ func (r *Reader) take(events []Event) {
 	}
 }
 
-func (r *Reader) wants(id device.ID) bool { return r.devices == nil || r.devices[id] }
+// wants tells whether a device was chosen. What concerns the whole sidecar, and so has no device, always is.
+func (r *Reader) wants(id device.ID) bool {
+	return r.devices == nil || r.devices[id] || id.IsZero()
+}
 
 // add buffers e with the place that the reader has reached. The log's mu is held.
 func (r *Reader) add(e Event) {

@@ -16,12 +16,21 @@ func TestASecretLoginSaysWhatItsOptionsSay(t *testing.T) {
 		o    LoginOptions
 		want string
 	}{
-		{"nothing asked for", LoginOptions{},
-			"a1B2c3D4e5F&dev-001|securemode=2,signmethod=hmacsha256,ext=1,_ss=1,lan=Go|"},
-		{"plain TCP", LoginOptions{PlainTCP: true, SignMethod: HMACMD5},
-			"a1B2c3D4e5F&dev-001|securemode=3,signmethod=hmacmd5,ext=1,_ss=1,lan=Go|"},
-		{"everything", LoginOptions{SignMethod: HMACSHA1, Timestamp: "1700000000", InterfaceInfo: "WiFi|03ACDEFF0032", Version: "1.0.0"},
-			"a1B2c3D4e5F&dev-001|securemode=2,signmethod=hmacsha1,ext=1,_ss=1,lan=Go,_v=1.0.0,sii=WiFi|03ACDEFF0032,timestamp=1700000000|"},
+		{
+			"nothing asked for",
+			LoginOptions{},
+			"a1B2c3D4e5F&dev-001|securemode=2,signmethod=hmacsha256,ext=1,_ss=1,lan=Go|",
+		},
+		{
+			"plain TCP",
+			LoginOptions{PlainTCP: true, SignMethod: HMACMD5},
+			"a1B2c3D4e5F&dev-001|securemode=3,signmethod=hmacmd5,ext=1,_ss=1,lan=Go|",
+		},
+		{
+			"everything",
+			LoginOptions{SignMethod: HMACSHA1, Timestamp: "1700000000", InterfaceInfo: "WiFi|03ACDEFF0032", Version: "1.0.0"},
+			"a1B2c3D4e5F&dev-001|securemode=2,signmethod=hmacsha1,ext=1,_ss=1,lan=Go,_v=1.0.0,sii=WiFi|03ACDEFF0032,timestamp=1700000000|",
+		},
 	} {
 		login := SecretLogin(dev001, secret001, c.o)
 		if login.ClientID != c.want || login.Username != "dev-001&a1B2c3D4e5F" {

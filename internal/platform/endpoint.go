@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -87,15 +88,11 @@ func (e Endpoint) region() string {
 }
 
 func validateRegion(region string) error {
-	for _, known := range publicRegions {
-		if region == known {
-			return nil
-		}
+	if slices.Contains(publicRegions, region) {
+		return nil
 	}
-	for _, known := range enterpriseRegions {
-		if region == known {
-			return &FieldError{"endpoint.region", region + " has no public host, only enterprise instances: give the instance's id as instance_id instead"}
-		}
+	if slices.Contains(enterpriseRegions, region) {
+		return &FieldError{"endpoint.region", region + " has no public host, only enterprise instances: give the instance's id as instance_id instead"}
 	}
 	return &FieldError{"endpoint.region", fmt.Sprintf("%.80q is not a region of the platform; known are %s (for an instance use instance_id, for other servers host)",
 		region, strings.Join(publicRegions, ", "))}

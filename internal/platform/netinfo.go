@@ -78,7 +78,7 @@ func renderMAC(kind, address, field string) (string, error) {
 
 func (c Cellular) render(field string) (string, error) {
 	field += ".cellular"
-	rendered := "Cellular"
+	parts := []string{"Cellular"}
 	for _, number := range []struct {
 		name, value string
 		shape       *regexp.Regexp
@@ -95,12 +95,12 @@ func (c Cellular) render(field string) (string, error) {
 		if !number.shape.MatchString(number.value) {
 			return "", &FieldError{field + "." + number.name, fmt.Sprintf("%.40q %s", number.value, number.rule)}
 		}
-		rendered += "|" + number.name + "_" + number.value
+		parts = append(parts, number.name+"_"+number.value)
 	}
-	if rendered == "Cellular" {
+	if len(parts) == 1 {
 		return "", &FieldError{field, "must have at least one of imei, iccid, imsi and msisdn"}
 	}
-	return rendered, nil
+	return strings.Join(parts, "|"), nil
 }
 
 // ReportedInterface is one interface of an interface info that a device sent.

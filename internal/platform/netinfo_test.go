@@ -16,8 +16,10 @@ func TestInterfacesAreRenderedAsThePlatformWritesThem(t *testing.T) {
 		{[]NetworkInterface{WiFi{"03ACDEFF0032"}}, "WiFi|03ACDEFF0032"},
 		{[]NetworkInterface{WiFi{"03:ac:de:ff:00:32"}}, "WiFi|03ACDEFF0032"},
 		{[]NetworkInterface{Ethernet{"03-AC-DE-FF-00-32"}, Ethernet{"03acdeff0031"}}, "Eth|03ACDEFF0032|Eth|03ACDEFF0031"},
-		{[]NetworkInterface{Cellular{"860000000000001", "89860000000000000001", "460000000000001", "8613800000000"}},
-			"Cellular|imei_860000000000001|iccid_89860000000000000001|imsi_460000000000001|msisdn_8613800000000"},
+		{
+			[]NetworkInterface{Cellular{"860000000000001", "89860000000000000001", "460000000000001", "8613800000000"}},
+			"Cellular|imei_860000000000001|iccid_89860000000000000001|imsi_460000000000001|msisdn_8613800000000",
+		},
 		{[]NetworkInterface{Cellular{ICCID: "8986000000000000000F"}}, "Cellular|iccid_8986000000000000000F"},
 		{[]NetworkInterface{Ethernet{"03ACDEFF0032"}, Cellular{IMEI: "1"}}, "Eth|03ACDEFF0032|Cellular|imei_1"},
 	} {

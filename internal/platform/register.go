@@ -67,6 +67,7 @@ func (r Registration) Validate() error {
 		return r.validateRegistrationFree()
 	case HTTPSLegacy:
 		return r.validateHTTPSLegacy()
+	case PreRegistered: // is offered everywhere
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ func (e *InUseError) Error() string {
 }
 
 // Is makes errors.Is(err, ErrInUse) true.
-func (e *InUseError) Is(target error) bool { return target == ErrInUse }
+func (*InUseError) Is(target error) bool { return target == ErrInUse }
 
 // Lock takes the prepared dir for this process until unlock is called or the process ends, however it ends.
 // It does not wait: when another process has it, the error is an InUseError.

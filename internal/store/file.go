@@ -37,7 +37,7 @@ func lock(file *os.File, path string) error {
 		dir := filepath.Dir(path)
 		return &statedir.InUseError{Dir: dir, PID: statedir.Holder(dir)}
 	}
-	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) { //nolint:forbidigo // flock waits for ever or not at all
 		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			break

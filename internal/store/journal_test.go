@@ -58,9 +58,20 @@ func TestEventsAreReadFromAnywhere(t *testing.T) {
 		first uint64
 		n     int
 	}{
-		{0, 100, 5, 5}, {4, 100, 5, 5}, {5, 100, 6, 4}, {5, 2, 6, 2}, {8, 100, 9, 1},
-		{9, 100, 20, 5}, {15, 100, 20, 5}, {19, 1, 20, 1}, {23, 9, 24, 1},
-		{24, 100, 0, 0}, {1 << 40, 100, 0, 0}, {math.MaxUint64, 100, 0, 0}, {0, 0, 0, 0}, {0, -1, 0, 0},
+		{0, 100, 5, 5},
+		{4, 100, 5, 5},
+		{5, 100, 6, 4},
+		{5, 2, 6, 2},
+		{8, 100, 9, 1},
+		{9, 100, 20, 5},
+		{15, 100, 20, 5},
+		{19, 1, 20, 1},
+		{23, 9, 24, 1},
+		{24, 100, 0, 0},
+		{1 << 40, 100, 0, 0},
+		{math.MaxUint64, 100, 0, 0},
+		{0, 0, 0, 0},
+		{0, -1, 0, 0},
 	} {
 		first, events, err := db.ReadEvents(row.after, row.limit)
 		if err != nil || first != row.first || !slices.EqualFunc(events, records(row.first, row.n), bytes.Equal) {

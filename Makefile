@@ -1,0 +1,106 @@
+# linkkit-sidecar. `make help` says what there is; bare `make` builds, tests and lints.
+#
+# Needed: Go, make, git, and gcc for the race detector. Tools are built from tools/go.mod into bin/, each when first
+# needed and again when its version changes; what else the tests need, `make test-deps` installs or names.
+
+SHELL         := bash
+.SHELLFLAGS   := -euo pipefail -c
+MAKEFLAGS     += --no-print-directory
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+PACKAGES ?= ./...
+ARGS     ?=
+
+tools := buf golangci-lint gotestsum grpcurl protoc-gen-go-grpc
+
+# What the tests use beside Go and bin/: Debian's names. The race detector needs a C compiler; the vendor's own SDK needs
+# Python and, for a host name that it has fixed, namespaces of its own (unshare, ip); strace kills a process at any system call.
+test_packages := gcc libc6-dev iproute2 python3 python3-venv strace util-linux
+requirements  := $(wildcard test/*/requirements.txt)
+
+.PHONY: all
+all: build test lint ## build, test and lint (the default)
+
+.PHONY: help
+help: ## print the targets
+	@sed -nE 's/^([a-z][a-z-]*):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+.PHONY: build
+build: ## build bin/linkkit-sidecar, static
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/linkkit-sidecar ./cmd/linkkit-sidecar
+
+.PHONY: run
+run: build bin/grpcurl ## run a sidecar with the platform on your desk, no cloud account needed (ARGS='--help')
+	bin/linkkit-sidecar dev $(ARGS)
+
+.PHONY: test
+test: bin/gotestsum test-deps ## run all tests with the race detector (PACKAGES=./internal/conn ARGS='-run Takeover')
+	@# -count=1: some tests build and run the command, of which go's cache of test results knows nothing.
+	bin/gotestsum --format pkgname-and-test-fails -- -race -count=1 -timeout 15m $(ARGS) $(PACKAGES)
+
+.PHONY: test-deps
+test-deps: $(if $(requirements),.venv/installed) ## install what the tests need beside Go (Debian packages as root; Python ones into .venv)
+
+.PHONY: test-packages
+test-packages:
+	@command -v dpkg-query >/dev/null || { echo 'The tests need what Debian calls $(test_packages).'; exit 0; }; \
+	missing=(); \
+	for package in $(test_packages); do \
+		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing+=($$package); \
+	done; \
+	if (( $${#missing[@]} == 0 )); then \
+		exit 0; \
+	elif (( $$(id -u) == 0 )); then \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update -q </dev/null && apt-get install -q -y --no-install-recommends "$${missing[@]}" </dev/null; \
+	else \
+		echo "The tests need packages that only root can install: sudo apt-get install $${missing[*]}" >&2; \
+		exit 1; \
+	fi
+
+test-deps: test-packages
+
+.venv/installed: $(requirements) | test-packages
+	python3 -m venv --clear .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check $(requirements:%=--requirement %)
+	touch $@
+
+.PHONY: bench
+bench: ## run the benchmarks (PACKAGES=./internal/event ARGS='-benchtime 5s')
+	go test -run '^$$' -bench . -benchmem $(ARGS) $(PACKAGES)
+
+.PHONY: lint
+lint: bin/golangci-lint bin/buf ## check code, protos, formatting, the contract's promises and go.mod
+	bin/golangci-lint run
+	bin/buf lint
+	bin/buf format --diff --exit-code
+	bin/buf breaking proto --exclude-imports --against proto/contract.binpb
+	go mod tidy -diff
+
+.PHONY: format
+format: bin/golangci-lint bin/buf ## format code and protos
+	bin/golangci-lint fmt
+	bin/buf format --write
+
+# proto/contract.binpb is all that was ever promised: an incompatible change stops here and in lint, whatever the history of a
+# clone. What has not left your machine is not promised yet: `git checkout proto/contract.binpb` takes it back.
+.PHONY: generate
+generate: bin/buf bin/protoc-gen-go-grpc ## generate gen/ from proto/, and add what is new to proto/contract.binpb
+	@if [[ -e proto/contract.binpb ]] && ! bin/buf breaking proto --exclude-imports --against proto/contract.binpb; then \
+		echo 'This breaks what proto/contract.binpb promises. CONTRIBUTING.md, "The contract", says what can be done.' >&2; \
+		exit 1; \
+	fi
+	bin/buf generate
+	bin/buf build proto --exclude-source-info --output proto/contract.binpb
+
+.PHONY: tools
+tools: $(tools:%=bin/%) ## build all tools into bin/
+
+$(tools:%=bin/%): bin/%: tools/go.mod tools/go.sum
+	cd tools && CGO_ENABLED=0 go build -ldflags '-s -w' -o ../$@ "$$(go list tool | grep '/$*$$')"
+
+.PHONY: clean
+clean: ## remove all that was built: bin/, dist/, .venv/
+	rm -rf bin dist .venv
