@@ -31,7 +31,7 @@ func newDialer(extraCA []*x509.Certificate) *dialer {
 	return &dialer{extraCA: extraCA, now: time.Now, configs: map[TLS]*tls.Config{}}
 }
 
-// dial connects to the target until ctx ends. All errors are *Failure.
+// dial connects to the target until ctx ends. Errors are *Failure, or a *platform.FieldError for a target that validate refuses.
 func (d *dialer) dial(ctx context.Context, t Target, id device.ID) (net.Conn, []event.Warning, error) {
 	host, port, err := t.Endpoint.Resolve(id.ProductKey)
 	if err != nil {
@@ -60,7 +60,7 @@ func (d *dialer) dial(ctx context.Context, t Target, id device.ID) (net.Conn, []
 		_ = raw.Close()
 		return nil, nil, handshakeFailure(err, host, address)
 	}
-	return secure, d.warnings(t, secure.ConnectionState(), host), nil
+	return secure, d.warnings(t, secure.ConnectionState(), host, config.RootCAs), nil
 }
 
 // config is the tls.Config for a way of trusting.
@@ -86,21 +86,25 @@ func (d *dialer) config(t TLS) (*tls.Config, error) {
 	if t.SkipHostnameVerification {
 		// The package's own verification covers name and chain together, so the chain alone is verified here.
 		c.InsecureSkipVerify = true
-		c.VerifyConnection = func(state tls.ConnectionState) error { return verifyChain(state, pool) }
+		c.VerifyConnection = func(state tls.ConnectionState) error {
+			_, err := verifyChain(state, pool)
+			return err
+		}
 	}
 	d.configs[t] = c
 	return c, nil
 }
 
-func verifyChain(state tls.ConnectionState, roots *x509.CertPool) error {
+// verifyChain verifies everything but the name.
+func verifyChain(state tls.ConnectionState, roots *x509.CertPool) ([][]*x509.Certificate, error) {
 	if len(state.PeerCertificates) == 0 {
-		return errors.New("tls: the server sent no certificate")
+		return nil, errors.New("tls: the server sent no certificate")
 	}
-	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates(state)})
+	chains, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates(state)})
 	if err != nil {
-		return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
+		return nil, &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
 	}
-	return nil
+	return chains, nil
 }
 
 func intermediates(state tls.ConnectionState) *x509.CertPool {
@@ -112,18 +116,29 @@ func intermediates(state tls.ConnectionState) *x509.CertPool {
 }
 
 // warnings says what should be looked at in a TLS connection that works.
-func (d *dialer) warnings(t Target, state tls.ConnectionState, host string) []event.Warning {
+func (d *dialer) warnings(t Target, state tls.ConnectionState, host string, roots *x509.CertPool) []event.Warning {
 	var all []event.Warning
+	chains := state.VerifiedChains
 	if t.TLS.SkipHostnameVerification {
 		all = append(all, event.Warning{Code: event.WarnHostnameNotVerified, Detail: "the certificate's name was not verified: " + describe(state.PeerCertificates[0])})
+		chains, _ = verifyChain(state, roots) // again: TLS keeps only chains that it verified itself
 	}
-	if len(state.VerifiedChains) > 0 {
-		chain := state.VerifiedChains[0]
-		if w := trust.Warning(chain[len(chain)-1], d.now()); w != "" {
+	if root := longestRoot(chains); root != nil {
+		if w := trust.Warning(root, d.now()); w != "" {
 			all = append(all, event.Warning{Code: event.WarnRootExpires, Detail: host + ": " + w})
 		}
 	}
 	return all
+}
+
+// longestRoot is the root that holds longest of those by which a server can be trusted; nil when there is none.
+func longestRoot(chains [][]*x509.Certificate) (root *x509.Certificate) {
+	for _, chain := range chains {
+		if r := chain[len(chain)-1]; root == nil || r.NotAfter.After(root.NotAfter) {
+			root = r
+		}
+	}
+	return root
 }
 
 // nameCuts turns the end of the TCP stream into errCut, so that an io.EOF above TLS means that the server took its leave

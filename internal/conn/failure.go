@@ -94,11 +94,16 @@ func dialFailure(err error, host, address string) *Failure {
 	return f
 }
 
-// handshakeFailure is dialFailure for a connection that was up before TLS began: an end of the stream is TLS's failure too.
+// handshakeFailure is dialFailure for a connection that was up before TLS began: silence and an end of the stream are TLS's failures
+// too.
 func handshakeFailure(err error, host, address string) *Failure {
 	f := dialFailure(err, host, address)
-	if f.Cause == event.CauseNetwork {
-		f.Cause, f.Detail = event.CauseTLSOther, fmt.Sprintf("the TLS handshake with %s failed: %v", address, err)
+	switch f.Cause {
+	case event.CauseNetwork:
+		f.Cause, f.Detail = event.CauseTLSOther, fmt.Sprintf("the TLS handshake with %s failed; a port for plain TCP? %v", address, err)
+	case event.CauseDialTimeout:
+		f.Cause, f.Detail = event.CauseTLSOther, address+" accepted the connection and did not answer the TLS handshake in time; a port for plain TCP?"
+	default: // it says what it is
 	}
 	return f
 }

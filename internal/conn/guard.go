@@ -2,6 +2,7 @@ package conn
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -18,48 +19,61 @@ import (
 
 // The control packet types of MQTT 3.1.1, section 2.2.1, as the upper half of a packet's first byte.
 const (
-	typeConnect    = 1
-	typeConnack    = 2
-	typePublish    = 3
-	typePuback     = 4
-	typeSubscribe  = 8
-	typeSuback     = 9
-	typeUnsuback   = 11
-	typePingreq    = 12
-	typePingresp   = 13
-	typeDisconnect = 14
+	typeConnack     = 2
+	typePublish     = 3
+	typePuback      = 4
+	typeSubscribe   = 8
+	typeSuback      = 9
+	typeUnsubscribe = 10
+	typeUnsuback    = 11
+	typePingreq     = 12
+	typePingresp    = 13
 )
 
 const (
 	// maxInbound is the longest body of a packet that the platform sends: its largest payload, a topic, and their lengths.
 	maxInbound = platform.MaxPayloadBytes + 1024
-	// writeTimeout is how long a peer may refuse to take bytes. The MQTT library itself would wait for ever.
+	// maxHeader is the length of a fixed header: a type, and a remaining length of up to four bytes.
+	maxHeader = 5
+	// maxShort is the longest body of any other packet than PUBLISH: a SUBACK for as many filters as a SUBSCRIBE may have.
+	maxShort = 2 + platform.MaxFiltersPerSubscribe
+	// writeTimeout is how long a peer may take for writeChunk bytes. The MQTT library itself would wait for ever.
 	writeTimeout = 10 * time.Second
+	// writeChunk is small enough for the slowest link that is of use, and as much as fits into one record of TLS.
+	writeChunk = 16 << 10
 )
 
+// unsubscribe stands in guard.asked for an UNSUBSCRIBE, where a SUBSCRIBE has its number of filters.
+const unsubscribe = -1
+
 // guard is the connection that the MQTT library is given. The library trusts its peer: five bytes from it allocate 255 MiB,
-// a SUBACK with too many codes panics, CONNACK 6 counts as success, and a write to a peer that stopped reading never
-// ends. So each packet's header, and each short packet whole, is checked here before the library sees a byte of it, and each write
-// has a deadline. The first failure, of any kind, is kept, closes the connection and rings dead.
+// a SUBACK with too many codes panics, CONNACK 6 counts as success, an UNSUBACK confirms a message, and a write to a peer that
+// stopped reading never ends. So each packet's header, and each short packet whole, is checked here before the library sees a byte of
+// it, and each write has a deadline. The first failure, of any kind, is kept, closes the connection and rings dead.
 //
-// Read is called by one goroutine at a time, as is Write, except that the library's pings may meet a Write.
+// Read is called by one goroutine at a time. Writes may meet: the library sends its pings from a goroutine of their own.
 type guard struct {
 	net.Conn
 	in      *bufio.Reader
 	checked []byte // of the packet being read: header, or a whole short packet, already checked and not yet handed on
 	body    int    // bytes of the packet's body that are still to be handed on after checked
+	store   [maxHeader + maxShort]byte
+
+	// writing is held during a Write, so that the deadline is that of the one who writes. A channel, not a mutex: tests have time pass
+	// while somebody waits for it.
+	writing chan struct{}
 
 	mu           sync.Mutex
 	failure      *Failure
 	connack      int            // the code seen, -1 before
-	asked        map[uint16]int // SUBSCRIBE packets under way: how many filters each has
+	asked        map[uint16]int // SUBSCRIBE packets under way: how many filters each has; or unsubscribe
 	pingUnheard  bool           // a PINGREQ went out and no PINGRESP has come
 	bytesIn, out atomic.Uint64
 	dead         chan struct{} // closed with the first failure
 }
 
 func newGuard(c net.Conn) *guard {
-	return &guard{Conn: c, in: bufio.NewReaderSize(c, 1024), connack: -1, asked: map[uint16]int{}, dead: make(chan struct{})}
+	return &guard{Conn: c, writing: make(chan struct{}, 1), in: bufio.NewReaderSize(c, 1024), connack: -1, asked: map[uint16]int{}, dead: make(chan struct{})}
 }
 
 // fail keeps the first failure, closes the connection and returns what Read and Write shall return.
@@ -71,8 +85,16 @@ func (g *guard) fail(f *Failure) error {
 	}
 	first := g.failure
 	g.mu.Unlock()
-	_ = g.Conn.Close()
+	_ = g.beneath().Close() // TLS's farewell would wait for a peer that takes no bytes
 	return first
+}
+
+// beneath is the connection under TLS, if there is TLS.
+func (g *guard) beneath() net.Conn {
+	if secure, ok := g.Conn.(*tls.Conn); ok {
+		return secure.NetConn()
+	}
+	return g.Conn
 }
 
 // Failure is the first failure, or nil.
@@ -82,8 +104,19 @@ func (g *guard) Failure() *Failure {
 	return g.failure
 }
 
-// Close closes the connection; that is no failure.
-func (g *guard) Close() error { return g.Conn.Close() }
+// Close closes the connection; that is no failure. TLS says farewell first, unless the peer takes no bytes.
+func (g *guard) Close() error {
+	hurry := time.AfterFunc(farewell, func() { _ = g.beneath().Close() })
+	defer hurry.Stop()
+	return g.Conn.Close()
+}
+
+// SetDeadline sets the deadline of reads alone. That of writes is the guard's: the library takes it away again after each of its own,
+// also from a ping that is being written meanwhile.
+func (g *guard) SetDeadline(t time.Time) error { return g.SetReadDeadline(t) }
+
+// SetWriteDeadline does nothing; see SetDeadline.
+func (*guard) SetWriteDeadline(time.Time) error { return nil }
 
 // code is the CONNACK code that came, -1 when none did.
 func (g *guard) code() int {
@@ -123,7 +156,7 @@ func (g *guard) Read(p []byte) (int, error) {
 	g.body -= n
 	g.bytesIn.Add(uint64(n))
 	if err != nil && !errors.Is(err, net.ErrClosed) {
-		err = g.fail(streamFailure(err))
+		err = g.fail(streamFailure(truncated(err)))
 	}
 	return n, err
 }
@@ -134,75 +167,92 @@ func (g *guard) nextPacket() error {
 	if err != nil {
 		return err
 	}
-	header := append(make([]byte, 0, 8), first)
-	length, shift := 0, 0
-	for {
+	packet := append(g.store[:0], first)
+	length := 0
+	for shift := 0; ; shift += 7 {
+		if len(packet) == maxHeader {
+			return violation("a remaining length of more than four bytes")
+		}
 		b, err := g.in.ReadByte()
 		if err != nil {
 			return truncated(err)
 		}
-		header = append(header, b)
+		packet = append(packet, b)
 		length |= int(b&0x7f) << shift
-		shift += 7
 		if b&0x80 == 0 {
 			break
 		}
-		if shift == 28 {
-			return violation("a remaining length of more than four bytes")
-		}
 	}
-	g.bytesIn.Add(uint64(len(header)))
-	if length > maxInbound {
-		return violation("a packet of %d bytes; the platform sends at most %d", length, maxInbound)
-	}
+	g.bytesIn.Add(uint64(len(packet)))
 	kind := first >> 4
 	if err := g.checkHeader(kind, first&0x0f, length); err != nil {
 		return err
 	}
 	if kind == typePublish {
-		g.checked, g.body = header, length
+		if err := g.checkTopic(first>>1&3, length); err != nil {
+			return err
+		}
+		g.checked, g.body = packet, length
 		return nil
 	}
-	packet := append(header, make([]byte, length)...)
-	if _, err := io.ReadFull(g.in, packet[len(header):]); err != nil {
+	header := len(packet)
+	packet = packet[:header+length] // checkHeader has seen to it that there is room
+	if _, err := io.ReadFull(g.in, packet[header:]); err != nil {
 		return truncated(err)
 	}
 	g.bytesIn.Add(uint64(length))
+	if err := g.checkBody(kind, packet[header:]); err != nil {
+		return err
+	}
 	g.checked = packet
-	return g.checkBody(kind, packet[len(header):])
+	return nil
 }
 
 // checkHeader refuses what a server of MQTT 3.1.1 without QoS 2 does not send.
 func (g *guard) checkHeader(kind, flags byte, length int) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if accepted := g.connack == 0; (kind == typeConnack) == accepted {
-		if accepted {
-			return violation("a second CONNACK")
-		}
-		return violation("a packet of type %d where CONNACK was due", kind)
+	if seen := g.code() >= 0; seen && kind == typeConnack {
+		return violation("a second CONNACK")
+	} else if !seen && kind != typeConnack {
+		return violation("a packet of type %d where CONNACK was due; is it a server of MQTT?", kind)
 	}
-	if kind == typePublish {
+	fits := false
+	switch kind {
+	case typePublish:
 		switch qos := flags >> 1 & 3; {
 		case qos > 1:
 			return violation("a PUBLISH of QoS %d; the platform has QoS 0 and 1", qos)
+		case length > maxInbound:
+			return violation("a PUBLISH of %d bytes; the platform sends at most %d", length, maxInbound)
 		case length < 2+2*int(qos):
 			return violation("a PUBLISH of %d bytes, too short for its topic", length)
 		}
 		return nil
-	}
-	want, known := map[byte]int{typeConnack: 2, typePuback: 2, typeUnsuback: 2, typePingresp: 0}[kind]
-	switch {
-	case kind == typeSuback && length < 3, kind == typeSuback && length > 2+platform.MaxSubscriptions:
-		return violation("a SUBACK of %d bytes", length)
-	case kind == typeSuback:
-	case !known:
+	case typeConnack, typePuback, typeUnsuback:
+		fits = length == 2
+	case typeSuback:
+		fits = length > 2 && length <= maxShort
+	case typePingresp:
+		fits = length == 0
+	default:
 		return violation("a packet of type %d, which a server does not send", kind)
-	case length != want:
-		return violation("a packet of type %d with %d bytes; it has %d", kind, length, want)
+	}
+	if !fits {
+		return violation("a packet of type %d with %d bytes, which is not its length", kind, length)
 	}
 	if flags != 0 {
 		return violation("a packet of type %d with flags %#x", kind, flags)
+	}
+	return nil
+}
+
+// checkTopic refuses a PUBLISH whose topic is longer than the packet. The library would end on it with an error that says nothing.
+func (g *guard) checkTopic(qos byte, length int) error {
+	size, err := g.in.Peek(2)
+	if err != nil {
+		return truncated(err)
+	}
+	if topic := int(binary.BigEndian.Uint16(size)); 2+topic+2*int(qos) > length {
+		return violation("a PUBLISH of %d bytes with a topic of %d", length, topic)
 	}
 	return nil
 }
@@ -213,33 +263,60 @@ func (g *guard) checkBody(kind byte, body []byte) error {
 	defer g.mu.Unlock()
 	switch kind {
 	case typeConnack:
+		if body[0] > 1 {
+			return violation("a CONNACK with flags %#x", body[0])
+		}
 		g.connack = int(body[1])
 		if body[1] > 5 { // the library would take it for success
 			return &Failure{Cause: event.CauseConnackOther, Code: body[1], Detail: refusal(body[1], false).Detail}
 		}
 	case typePingresp:
 		g.pingUnheard = false
-	case typeSuback:
-		id := binary.BigEndian.Uint16(body)
-		filters, asked := g.asked[id]
-		delete(g.asked, id)
-		if !asked || filters != len(body)-2 {
-			return violation("a SUBACK with %d codes for a SUBSCRIBE with %d filters", len(body)-2, filters)
-		}
+	case typeSuback, typeUnsuback, typePuback:
+		return g.checkAnswer(kind, binary.BigEndian.Uint16(body), body[2:])
 	}
 	return nil
 }
 
-// Write notes what the answer must look like and gives the peer writeTimeout to take the bytes. The library writes whole packets.
-func (g *guard) Write(p []byte) (int, error) {
+// checkAnswer checks that a packet answers what was asked under its id. The library completes whatever it has under that id, so a
+// SUBACK or an UNSUBACK could pass for the PUBACK of a message. mu is held.
+func (g *guard) checkAnswer(kind byte, id uint16, codes []byte) error {
+	filters, asked := g.asked[id]
+	switch {
+	case kind == typePuback:
+		if asked {
+			return violation("a PUBACK for what was no PUBLISH")
+		}
+		return nil
+	case kind == typeUnsuback && (!asked || filters != unsubscribe):
+		return violation("an UNSUBACK for what was no UNSUBSCRIBE")
+	case kind == typeSuback && (!asked || filters != len(codes)):
+		return violation("a SUBACK with %d codes for a SUBSCRIBE with %d filters", len(codes), max(0, filters))
+	}
+	for _, code := range codes {
+		if code > 2 && code != 0x80 {
+			return violation("a SUBACK with the code %#x", code)
+		}
+	}
+	delete(g.asked, id)
+	return nil
+}
+
+// Write notes what the answer must look like and gives the peer writeTimeout to take each chunk. The library writes whole packets.
+func (g *guard) Write(p []byte) (n int, err error) {
+	g.writing <- struct{}{}
+	defer func() { <-g.writing }()
 	if len(p) > 0 {
 		g.noteOutbound(p)
 	}
-	if err := g.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return 0, err
+	for n < len(p) && err == nil {
+		var took int
+		if err = g.Conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err == nil {
+			took, err = g.Conn.Write(p[n:min(len(p), n+writeChunk)])
+		}
+		n += took
+		g.out.Add(uint64(took))
 	}
-	n, err := g.Conn.Write(p)
-	g.out.Add(uint64(n))
 	switch {
 	case err == nil || errors.Is(err, net.ErrClosed):
 		return n, err
@@ -250,21 +327,23 @@ func (g *guard) Write(p []byte) (int, error) {
 }
 
 func (g *guard) noteOutbound(p []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	switch p[0] >> 4 {
 	case typePingreq:
-		g.mu.Lock()
 		g.pingUnheard = true
-		g.mu.Unlock()
 	case typeSubscribe:
 		if id, filters, ok := parseSubscribe(p); ok {
-			g.mu.Lock()
 			g.asked[id] = filters
-			g.mu.Unlock()
+		}
+	case typeUnsubscribe:
+		if id, _, ok := parseSubscribe(p); ok {
+			g.asked[id] = unsubscribe
 		}
 	}
 }
 
-// parseSubscribe reads the packet id of a SUBSCRIBE and counts its filters.
+// parseSubscribe reads the packet id of a SUBSCRIBE and counts its filters. The id of an UNSUBSCRIBE is in the same place.
 func parseSubscribe(p []byte) (id uint16, filters int, ok bool) {
 	at := 1
 	for at < len(p) && p[at]&0x80 != 0 {

@@ -58,23 +58,27 @@ type mqttLink struct {
 	mu      sync.Mutex
 	failure *Failure
 	done    chan struct{}
-	gone    chan struct{} // closed when the library has dealt with a loss
 }
 
-// openMQTT dials, logs in and waits for CONNACK, until ctx ends. All errors are *Failure.
+// openMQTT dials, logs in and waits for CONNACK, until ctx ends. Errors are those of dial, or *Failure.
 func (d *dialer) openMQTT(ctx context.Context, a attempt) (link, error) {
 	conn, warnings, err := d.dial(ctx, a.settings.Target, a.id)
 	if err != nil {
 		return nil, err
 	}
-	l := &mqttLink{guard: newGuard(conn), warnings: warnings, done: make(chan struct{}), gone: make(chan struct{})}
+	return logIn(ctx, conn, warnings, a)
+}
+
+// logIn makes a link of a connection, and closes the connection when that fails.
+func logIn(ctx context.Context, conn net.Conn, warnings []event.Warning, a attempt) (link, error) {
+	l := &mqttLink{guard: newGuard(conn), warnings: warnings, done: make(chan struct{})}
 	l.client = mqtt.NewClient(l.options(a))
 
 	token := l.client.Connect()
 	stop := context.AfterFunc(ctx, func() { _ = l.guard.Close() })
 	<-token.Done() // ends with ctx: the library's read fails at once when the connection is closed under it
 	if !stop() && token.Error() == nil {
-		l.client.Disconnect(0)
+		l.leave()
 		return nil, connackTimeout(ctx)
 	}
 	if code := l.guard.code(); code > 0 {
@@ -96,7 +100,7 @@ func (l *mqttLink) options(a attempt) *mqtt.ClientOptions {
 		SetClientID(a.login.ClientID).SetUsername(a.login.Username).SetPassword(a.login.Password.Reveal()).
 		SetProtocolVersion(a.settings.Protocol).SetCleanSession(a.settings.CleanSession).
 		SetKeepAlive(a.settings.KeepAlive).SetPingTimeout(pingTimeout).SetWriteTimeout(writeTimeout).
-		SetConnectTimeout(2*a.settings.ConnectTimeout). // ours, by ctx, is sooner
+		SetConnectTimeout(2 * a.settings.ConnectTimeout). // ours, by ctx, is sooner
 		SetAutoReconnect(false).SetConnectRetry(false).SetOrderMatters(true).SetAutoAckDisabled(true)
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
 		a.onMessage(m.Topic(), m.Payload())
@@ -104,12 +108,12 @@ func (l *mqttLink) options(a attempt) *mqtt.ClientOptions {
 	})
 	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) {
 		l.end(l.lossFailure(err))
-		close(l.gone)
 	})
 	return o
 }
 
-// watch ends the link when the guard fails although the library has not noticed: a handler that blocks hides a loss from it.
+// watch ends the link when the guard fails although the library has not noticed: a handler that blocks hides a loss from it, and of a
+// ping that could not be written it takes no note.
 func (l *mqttLink) watch() {
 	select {
 	case <-l.guard.dead:
@@ -175,15 +179,16 @@ func (l *mqttLink) Traffic() (received, sent uint64) {
 }
 
 func (l *mqttLink) Close(ctx context.Context) {
-	lost := l.Failure() != nil
 	l.end(&Failure{Cause: event.CauseRequested, Detail: "closed on request"})
-	if lost {
-		select { // the library leaves by itself, and then says so
-		case <-l.gone:
-		case <-ctx.Done():
-		case <-time.After(farewell):
-		}
-	}
-	l.client.Disconnect(uint(farewell / time.Millisecond))
+	stop := context.AfterFunc(ctx, func() { _ = l.guard.beneath().Close() })
+	defer stop()
+	l.leave()
+}
+
+// leave sends DISCONNECT if the peer takes it, closes the connection, and waits until the library's goroutines have left.
+func (l *mqttLink) leave() {
+	const quiesce = uint(farewell / time.Millisecond)
+	l.client.Disconnect(quiesce) // ends after this time although the library may still be at it
 	_ = l.guard.Close()
+	l.client.Disconnect(quiesce) // waits for the first one, which nothing holds up any more
 }
