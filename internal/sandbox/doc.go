@@ -1,0 +1,30 @@
+// Package sandbox is Alibaba Cloud IoT Platform on one's desk: the platform's device side, good enough that the vendor's own
+// SDKs connect to it unmodified. It is for tests and for development.
+//
+//	device ──MQTT, TLS──▶ door ──▶ link ──▶ cloud ◀── console ◀──gRPC── tester
+//	device ──HTTPS──────▶ registration desk ──▶ ┘
+//
+// The cloud knows products and devices, judges logins and registrations, and remembers what happened. A link is one device's
+// MQTT connection; its own goroutine reads it, and alone closes it. The doors are the listening sockets; the console is the
+// gRPC SandboxService. New opens the doors, Run serves until its context ends and leaves no goroutine behind.
+//
+// The platform is no broker: what a device publishes goes to the cloud and never to another device. So there is no MQTT broker
+// library in here, only the few packets of MQTT 3.1 and 3.1.1 that devices use, read with hard limits.
+//
+// All state is in memory: a restart is the fixture again. Only the certificate authority is kept, in the state directory, so
+// that whoever trusts it goes on trusting it.
+//
+// What it imitates: the order in which the platform checks a login and the CONNACK codes of each check; dynamic registration
+// over MQTT (register, regnwl) and HTTPS; activation; the newest login kicking the older; keep alive; the rate of logins; which
+// topics and filters a device may use; system topics that come without a SUBSCRIBE; plain MQTT and TLS on one port. Where no
+// source says what the platform does, Options.Strict chooses between the lenient and the strict guess.
+//
+// What it does not imitate:
+//
+//   - answers to Alink requests: it records what a device posts and answers nothing;
+//   - sessions that last (clean_session=false): it takes the flag, says that no session was present, and keeps nothing;
+//   - the limits of rate and size per account, of publishes per second, and of 100 messages ahead of their PUBACK;
+//   - MQTT 5, WebSocket, TLS-PSK, X.509 and ID² logins, bootstrap, the HTTPS "guider" of old C SDKs;
+//   - gateways and their sub-devices: a topic of another device is a foreign topic, whoever uses it;
+//   - RRPC, shadow, OTA, NTP, tags, rules between topics, and instances.
+package sandbox
