@@ -38,7 +38,7 @@ run: build bin/grpcurl ## run a sidecar with the platform on your desk, no cloud
 .PHONY: test
 test: bin/gotestsum test-deps ## run all tests with the race detector (PACKAGES=./internal/conn ARGS='-run Takeover')
 	@# -count=1: some tests build and run the command, of which go's cache of test results knows nothing.
-	bin/gotestsum --format pkgname-and-test-fails -- -race -count=1 -timeout 15m $(ARGS) $(PACKAGES)
+	bin/gotestsum --format pkgname-and-test-fails -- -race -count=1 -timeout 8m $(ARGS) $(PACKAGES)
 
 .PHONY: test-deps
 test-deps: $(if $(requirements),.venv/installed) ## install what the tests need beside Go (Debian packages as root; Python ones into .venv)

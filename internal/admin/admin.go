@@ -59,7 +59,7 @@ func New(o Options) (*Server, error) {
 		}
 	}
 	s := &Server{}
-	if s.listener, err = net.Listen("tcp", o.Address); err != nil {
+	if s.listener, err = new(net.ListenConfig).Listen(context.Background(), "tcp", o.Address); err != nil {
 		return nil, fmt.Errorf("--admin-address: cannot listen: %w", err)
 	}
 	mux := http.NewServeMux()
@@ -100,7 +100,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.http.Shutdown(last) != nil {
 		_ = s.http.Close()
 	}
-	<-served
+	<-served //nolint:errcheck // http.ErrServerClosed: we closed it
 	return nil
 }
 

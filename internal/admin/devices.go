@@ -51,8 +51,12 @@ func (d devices) Collect(to chan<- prometheus.Metric) {
 		desc *prometheus.Desc
 		n    uint64
 	}{
-		{attempts, sum.Attempts}, {connects, sum.Connects}, {refusals, sum.Refusals},
-		{losses, sum.Losses}, {received, sum.BytesReceived}, {sent, sum.BytesSent},
+		{attempts, sum.Attempts},
+		{connects, sum.Connects},
+		{refusals, sum.Refusals},
+		{losses, sum.Losses},
+		{received, sum.BytesReceived},
+		{sent, sum.BytesSent},
 	} {
 		to <- prometheus.MustNewConstMetric(c.desc, prometheus.CounterValue, float64(c.n))
 	}

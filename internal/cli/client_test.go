@@ -139,7 +139,7 @@ func TestWrongUsageIsRefusedBeforeAnybodyIsAsked(t *testing.T) {
 		{"connect --device-secret-file x --mqtt-password-file y --mqtt-client-id c --mqtt-username u", "device-secret-file mqtt-password-file"},
 		{"connect --device-secret-file /none/such", "--device-secret-file"},
 		{"connect --ca-file /none/such", "--ca-file"},
-		{"connect --network-interface token-ring:1", "must begin with ethernet:"},
+		{"connect --network-interface token-ring:1", "must begin with one of ethernet:"},
 		{"connect --network-interface cellular:mac=1", "must be imei=N"},
 		{"connect --device-secret hunter2", "--device-secret-file"},
 		{"connect --device-secret=hunter2", "--device-secret-file"},
@@ -227,7 +227,7 @@ func TestAProgramIsToldErrorsAsJSON(t *testing.T) {
 }
 
 func TestNoSidecarIsSaidWithWhatToDo(t *testing.T) {
-	dir, err := os.MkdirTemp("", "cli")
+	dir, err := os.MkdirTemp("", "cli") //nolint:usetesting // its names are too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}

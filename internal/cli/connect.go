@@ -185,7 +185,7 @@ func networkInterface(text string) (*pb.NetworkInterface, error) {
 		}
 		return &pb.NetworkInterface{Interface: &pb.NetworkInterface_Cellular{Cellular: modem}}, nil
 	}
-	return nil, errors.New("must begin with ethernet:, wifi: or cellular:")
+	return nil, errors.New("must begin with one of ethernet: wifi: cellular: and go on with its numbers")
 }
 
 func wholeSeconds(d time.Duration) uint32 { return uint32(d / time.Second) }

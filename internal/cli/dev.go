@@ -198,7 +198,7 @@ func (d *development) socketDir() (string, error) {
 
 // free is the address if nobody has it yet, or else one with any port. It is a guess: who loses a race is told so.
 func free(address string) string {
-	l, err := net.Listen("tcp", address)
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return "127.0.0.1:0"
 	}

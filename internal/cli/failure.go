@@ -108,7 +108,7 @@ func (r *run) complain(err error) {
 		f = &failure{Message: err.Error()}
 	}
 	if r.output == outputJSON && r.begun {
-		_ = json.NewEncoder(r.Stderr).Encode(map[string]*failure{"error": f})
+		_ = json.NewEncoder(r.Stderr).Encode(map[string]*failure{"error": f}) //nolint:errchkjson // texts and numbers; where would one say that it failed
 		return
 	}
 	_, _ = fmt.Fprintln(r.Stderr, "linkkit-sidecar: "+printable(err.Error()))

@@ -76,7 +76,7 @@ func (f *fakeSidecar) ListDevices(_ context.Context, r *pb.ListDevicesRequest) (
 // serve starts the fake on a Unix socket.
 func (f *fakeSidecar) serve(t *testing.T) *fakeSidecar {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "cli") // t.TempDir's names are too long for a socket
+	dir, err := os.MkdirTemp("", "cli") //nolint:usetesting // t.TempDir's names are too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -131,7 +131,7 @@ func knownCommand(root *cobra.Command, args []string) error {
 }
 
 // noArguments refuses arguments and says where they may belong.
-func noArguments(cmd *cobra.Command, args []string) error {
+func noArguments(_ *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}

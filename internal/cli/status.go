@@ -155,7 +155,8 @@ func (r *run) printStatus(s *pb.DeviceStatus) error {
 		row("registration", "one was interrupted: register again")
 	}
 	n := s.GetCounters()
-	row("logins", "%s tried, %d accepted, %d refused; %s lost", plural(n.GetAttempts(), "was", "were"), n.GetConnects(), n.GetRefusals(), plural(n.GetLosses(), "link", "links"))
+	row("logins", "%s tried, %d accepted, %d refused; %s lost",
+		plural(n.GetAttempts(), "was", "were"), n.GetConnects(), n.GetRefusals(), plural(n.GetLosses(), "link", "links"))
 	row("traffic", "%s in, %s out", bytesText(n.GetBytesReceived()), bytesText(n.GetBytesSent()))
 	if n.GetMessagesUnclaimed() > 0 {
 		row("messages", "%s that nobody had asked for", plural(n.GetMessagesUnclaimed(), "message", "messages"))

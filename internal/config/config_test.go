@@ -249,7 +249,7 @@ func TestSecretsComeFromFilesAndAreNeverQuoted(t *testing.T) {
 		{"hunter2\r\n", "hunter2", ""},
 		{"", "", "is empty"},
 		{"\n", "", "is empty"},
-		{"hunter2\nhunter2\n", "", "alone, on one line"},
+		{"hunter2\nsecret3\n", "", "alone, on one line"},
 		{" hunter2", "", "without spaces"},
 		{strings.Repeat("hunter2", 1000), "", "more than 4096 bytes"},
 	} {

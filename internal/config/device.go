@@ -218,11 +218,11 @@ func ParseSeconds(s string) (time.Duration, error) {
 		s += "s"
 	}
 	d, err := time.ParseDuration(s)
-	if err != nil || d < 0 || d > maxSeconds || d%time.Second != 0 {
+	if err != nil || d < 0 || d > longest || d%time.Second != 0 {
 		return 0, fmt.Errorf(`%q must be whole seconds, such as "90" or "1m30s"`, s)
 	}
 	return d, nil
 }
 
-// maxSeconds is a year: more is a mistake.
-const maxSeconds = 366 * 24 * time.Hour
+// longest is a year: more is a mistake.
+const longest = 366 * 24 * time.Hour

@@ -68,7 +68,7 @@ func parse(path string, r io.Reader, known Known) (*File, error) {
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" { // comments only
 		return f, nil
 	}
-	return f, f.object(root, "", fields{
+	err := f.object(root, "", fields{
 		"devices": f.devices,
 		"policy":  f.policy,
 		"limits":  f.limits,
@@ -80,6 +80,7 @@ func parse(path string, r io.Reader, known Known) (*File, error) {
 			return nil
 		},
 	})
+	return f, err
 }
 
 // syntax is a YAML error as FILE:LINE: its text begins with "yaml: line N: ".

@@ -120,7 +120,10 @@ func (d *dialer) warnings(t Target, state tls.ConnectionState, host string, root
 	var all []event.Warning
 	chains := state.VerifiedChains
 	if t.TLS.SkipHostnameVerification {
-		all = append(all, event.Warning{Code: event.WarnHostnameNotVerified, Detail: "the certificate's name was not verified: " + describe(state.PeerCertificates[0])})
+		all = append(all, event.Warning{
+			Code:   event.WarnHostnameNotVerified,
+			Detail: "the certificate's name was not verified: " + describe(state.PeerCertificates[0]),
+		})
 		chains, _ = verifyChain(state, roots) // again: TLS keeps only chains that it verified itself
 	}
 	if root := longestRoot(chains); root != nil {
@@ -147,7 +150,7 @@ type nameCuts struct{ net.Conn }
 
 func (c nameCuts) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = errCut
 	}
 	return n, err

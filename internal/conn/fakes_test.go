@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"os"
 	"sync"
 	"testing"
@@ -319,9 +320,7 @@ func (d *memDesired) Desired() (map[device.ID][]byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	all := map[device.ID][]byte{}
-	for id, r := range d.records {
-		all[id] = r
-	}
+	maps.Copy(all, d.records)
 	return all, nil
 }
 

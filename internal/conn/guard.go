@@ -73,7 +73,10 @@ type guard struct {
 }
 
 func newGuard(c net.Conn) *guard {
-	return &guard{Conn: c, writing: make(chan struct{}, 1), in: bufio.NewReaderSize(c, 1024), connack: -1, asked: map[uint16]int{}, dead: make(chan struct{})}
+	return &guard{
+		Conn: c, in: bufio.NewReaderSize(c, 1024), connack: -1, asked: map[uint16]int{},
+		writing: make(chan struct{}, 1), dead: make(chan struct{}),
+	}
 }
 
 // fail keeps the first failure, closes the connection and returns what Read and Write shall return.
@@ -215,7 +218,7 @@ func (g *guard) checkHeader(kind, flags byte, length int) error {
 	} else if !seen && kind != typeConnack {
 		return violation("a packet of type %d where CONNACK was due; is it a server of MQTT?", kind)
 	}
-	fits := false
+	var fits bool
 	switch kind {
 	case typePublish:
 		switch qos := flags >> 1 & 3; {

@@ -246,7 +246,7 @@ func TestGuardCountsFiltersOfASubscribe(t *testing.T) {
 		}
 	}
 	whole := subscribe(300, "/a", "/b")
-	for n := range len(whole) {
+	for n := range whole {
 		parseSubscribe(whole[:n]) // must not panic
 	}
 }

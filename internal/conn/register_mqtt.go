@@ -2,6 +2,7 @@ package conn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -27,7 +28,7 @@ func (env *environment) obtain(ctx context.Context, k *Keeper, r RegisterRequest
 		k.loggingIn()
 		got, err = env.obtainMQTT(ctx, r)
 	}
-	if err != nil && context.Cause(ctx) == errShutdown {
+	if err != nil && errors.Is(context.Cause(ctx), errShutdown) {
 		return platform.Registered{}, fmt.Errorf("%w: the registration was cut off: %w", ErrShuttingDown, err)
 	}
 	return got, err
@@ -73,7 +74,9 @@ func (env *environment) obtainMQTT(ctx context.Context, r RegisterRequest) (plat
 	case <-timeout.C:
 		return platform.Registered{}, ErrRegistrationNoReply
 	case <-ctx.Done():
-		return platform.Registered{}, &Failure{Cause: event.CauseShutdown, Err: context.Cause(ctx), Registering: true, mayHaveRegistered: true, Detail: "the registration was cut off"}
+		return platform.Registered{}, &Failure{
+			Cause: event.CauseShutdown, Err: context.Cause(ctx), Registering: true, mayHaveRegistered: true, Detail: "the registration was cut off",
+		}
 	}
 	select { // the reply may have come just before the end
 	case got := <-replies:

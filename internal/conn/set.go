@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -177,9 +178,7 @@ func (s *Set) Resolve(id device.ID) (device.ID, error) {
 	if len(s.keepers) != 1 {
 		return device.ID{}, fmt.Errorf("%w (it knows %d)", ErrAmbiguousDevice, len(s.keepers))
 	}
-	for id = range s.keepers {
-	}
-	return id, nil
+	return slices.Collect(maps.Keys(s.keepers))[0], nil
 }
 
 // Device is what is known of one device; the error is ErrUnknownDevice.

@@ -66,7 +66,8 @@ func (s Settings) Validate(id device.ID) error {
 	case s.Protocol != 3 && s.Protocol != 4:
 		return fieldError("mqtt.protocol", "must be MQTT 3.1.1 or 3.1")
 	case len(s.InterfaceInfo) > platform.MaxInterfaceInfo:
-		return fieldError("network_interfaces", fmt.Sprintf("rendered they have %d characters; the platform takes %d", len(s.InterfaceInfo), platform.MaxInterfaceInfo))
+		return fieldError("network_interfaces", fmt.Sprintf("rendered they have %d characters; the platform takes %d",
+			len(s.InterfaceInfo), platform.MaxInterfaceInfo))
 	}
 	return nil
 }

@@ -122,6 +122,7 @@ func (v *vigil) login(c credential.Credential) platform.Login {
 		Timestamp: strconv.FormatInt(time.Now().UnixMilli(), 10), Version: v.k.env.version,
 	}
 	switch c.Kind {
+	case credential.DeviceSecret: // below
 	case credential.DeviceToken:
 		return platform.TokenLogin(v.k.id, c.ClientID, c.Secret, o)
 	case credential.MQTT:
@@ -150,7 +151,8 @@ func (v *vigil) accepted(l link, cred credential.Credential, candidate bool) ste
 // online waits for the end of the link.
 func (v *vigil) online(ctx context.Context, l link, cred credential.Credential) step {
 	k, since := v.k, time.Now()
-	k.change(event.WentOnline{SessionPresent: l.SessionPresent(), ConnackTime: since, Endpoint: v.address, Attempt: v.attempts}, func(s *event.Status) {
+	news := event.WentOnline{SessionPresent: l.SessionPresent(), ConnackTime: since, Endpoint: v.address, Attempt: v.attempts}
+	k.change(news, func(s *event.Status) {
 		k.link, k.failure = l, nil
 		s.State, s.SessionPresent, s.Credential = event.Online, l.SessionPresent(), describeCredential(cred)
 		s.Counters.Connects++

@@ -50,7 +50,7 @@ func (c *cloud) registrationDesk() http.Handler {
 			log.Warn("a registration over HTTPS was refused")
 		}
 		w.Header().Set("Content-Type", "application/json;charset=utf-8")
-		_, _ = w.Write(mustJSON(reply)) // the client may be gone
+		_, _ = w.Write(mustJSON(reply)) //nolint:gosec // it is JSON and says so; the client may be gone
 	})
 	return mux
 }

@@ -76,7 +76,8 @@ func (c *cloud) takeFaults(id device.ID) effects {
 		if f.left == 0 {
 			continue
 		}
-		if f.left--; f.left == 0 {
+		f.left--
+		if f.left == 0 {
 			c.faults = slices.DeleteFunc(c.faults, func(used *fault) bool { return used == f })
 		}
 	}

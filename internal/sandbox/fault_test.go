@@ -36,7 +36,7 @@ func TestAFaultDelaysTheLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cloud := newTestCloud(t)
 		cloud.setFault(fault{id: dev001, kind: faultDelay, effects: effects{delay: 7 * time.Minute}})
-		c := cloud.pipe(t, t.Context(), door{})
+		c := cloud.pipe(t.Context(), t, door{})
 		began := time.Now()
 		if code := c.connect(secretLogin(dev001, deviceSecret)); code != 0 {
 			t.Errorf("CONNACK %d", code)
@@ -75,7 +75,7 @@ func TestAFaultSwallowsPingresp(t *testing.T) {
 	s.fault(&sandboxv1.Fault{Effect: &sandboxv1.Fault_SwallowPingresp{SwallowPingresp: true}})
 	c := s.login(dev001, deviceSecret)
 	c.write(pingreq, appendPublish(nil, message{topic: topicOf(dev001, "user/update"), qos: 1, id: 4}))
-	c.wantPacket(appendAck(nil, typePuback, 4)...) // and no PINGRESP before it
+	c.wantPacket(ack(typePuback, 4)...) // and no PINGRESP before it
 }
 
 func TestAFaultSwallowsPuback(t *testing.T) {
@@ -93,7 +93,7 @@ func TestAFaultAnswersNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cloud := newTestCloud(t)
 		cloud.setFault(fault{kind: faultNoConnack, effects: effects{noConnack: true}})
-		c := cloud.pipe(t, t.Context(), door{})
+		c := cloud.pipe(t.Context(), t, door{})
 		c.write(connectPacket(secretLogin(dev001, deviceSecret)))
 		_ = c.conn.SetReadDeadline(time.Now().Add(time.Hour))
 		if b, err := c.in.ReadByte(); err == nil {

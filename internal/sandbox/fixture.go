@@ -161,7 +161,7 @@ func (f fixtureFile) fixture() (Fixture, error) {
 var (
 	unknownKey = regexp.MustCompile(`^line (\d+): field (\S+) not found in type`)
 	twiceKey   = regexp.MustCompile(`^line (\d+): mapping key "([^"]*)" already defined at line (\d+)`)
-	wrongType  = regexp.MustCompile("^line (\\d+): cannot unmarshal (?s:.*) into (\\S+)$")
+	wrongType  = regexp.MustCompile(`^line (\d+): cannot unmarshal (?s:.*) into (\S+)$`)
 	badSyntax  = regexp.MustCompile(`^yaml: line (\d+): (.*)$`)
 	textWanted = regexp.MustCompile(`^line (\d+): a text is expected`)
 )

@@ -29,7 +29,7 @@ func newTestCloud(t *testing.T) *cloud {
 }
 
 // pipe connects a device to it. The context is the sandbox's life.
-func (c *cloud) pipe(t *testing.T, ctx context.Context, door door) *client {
+func (c *cloud) pipe(ctx context.Context, t *testing.T, door door) *client {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	t.Cleanup(func() { ours.Close() })
@@ -41,12 +41,12 @@ func (c *cloud) pipe(t *testing.T, ctx context.Context, door door) *client {
 
 func TestKeepAliveIsHalfAgainAsLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newTestCloud(t).pipe(t, t.Context(), door{})
+		c := newTestCloud(t).pipe(t.Context(), t, door{})
 		if code := c.connect(secretLogin(dev001, deviceSecret), keepAlive(30)); code != 0 {
 			t.Fatalf("CONNACK %d", code)
 		}
 		for _, packet := range [][]byte{
-			pingreq, appendPublish(nil, message{topic: topicOf(dev001, "user/update")}), appendAck(nil, typePuback, 1),
+			pingreq, appendPublish(nil, message{topic: topicOf(dev001, "user/update")}), ack(typePuback, 1),
 		} {
 			time.Sleep(44 * time.Second)
 			c.write(packet)
@@ -65,7 +65,7 @@ func TestKeepAliveIsHalfAgainAsLong(t *testing.T) {
 func TestADeviceMustSayConnectInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, begin := range []string{"", "\x10", "\x10\x40\x00\x04MQ"} {
-			c := newTestCloud(t).pipe(t, t.Context(), door{})
+			c := newTestCloud(t).pipe(t.Context(), t, door{})
 			began := time.Now()
 			if begin != "" {
 				c.write([]byte(begin))
@@ -82,7 +82,7 @@ func TestADeviceLogsInFiveTimesAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cloud := newTestCloud(t)
 		connect := func() byte {
-			return cloud.pipe(t, t.Context(), door{}).connect(secretLogin(dev001, deviceSecret))
+			return cloud.pipe(t.Context(), t, door{}).connect(secretLogin(dev001, deviceSecret))
 		}
 		for i := range DefaultConnectsPerMinute {
 			if code := connect(); code != 0 {
@@ -164,7 +164,7 @@ func (c *cloud) broadcast(ctx context.Context) <-chan sandboxv1.Delivery {
 func TestADeviceThatReadsNothingIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cloud := newTestCloud(t)
-		if code := cloud.pipe(t, t.Context(), door{}).connect(secretLogin(dev001, deviceSecret)); code != 0 {
+		if code := cloud.pipe(t.Context(), t, door{}).connect(secretLogin(dev001, deviceSecret)); code != 0 {
 			t.Fatalf("CONNACK %d", code)
 		}
 		began := time.Now()
@@ -185,7 +185,7 @@ func TestTheSandboxStopsAlthoughADeviceReadsNothing(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	cloud := newTestCloud(t)
-	if code := cloud.pipe(t, ctx, door{}).connect(secretLogin(dev001, deviceSecret)); code != 0 {
+	if code := cloud.pipe(ctx, t, door{}).connect(secretLogin(dev001, deviceSecret)); code != 0 {
 		t.Fatalf("CONNACK %d", code)
 	}
 	l, _ := cloud.linkOf(dev001)
@@ -223,7 +223,7 @@ func TestSystemTopicsComeWithoutASubscription(t *testing.T) {
 	c.ping() // it did not come three times
 
 	c.write(unsubscribePacket(8, set, "/sys/a1B2c3D4e5F/dev-001/#"))
-	c.wantPacket(appendAck(nil, typeUnsuback, 8)...)
+	c.wantPacket(ack(typeUnsuback, 8)...)
 	if got := s.publish(dev001, set, "4", 0); got != sandboxv1.Delivery_DELIVERY_NOT_SUBSCRIBED {
 		t.Errorf("after UNSUBSCRIBE: %v", got)
 	}
@@ -253,9 +253,9 @@ func TestWithoutAutomaticSubscriptionsADeviceSubscribes(t *testing.T) {
 	c.subscribe("/sys/a1B2c3D4e5F/dev-001/thing/#")
 	s.publish(dev001, set, "3", 1)
 	m := c.wantMessage(set, "3", 1)
-	c.write(appendAck(nil, typePuback, m.id))
+	c.write(ack(typePuback, m.id))
 	c.write(unsubscribePacket(9, "/sys/a1B2c3D4e5F/dev-001/thing/#"))
-	c.wantPacket(appendAck(nil, typeUnsuback, 9)...)
+	c.wantPacket(ack(typeUnsuback, 9)...)
 	if got := s.publish(dev001, set, "4", 0); got != sandboxv1.Delivery_DELIVERY_NOT_SUBSCRIBED {
 		t.Error(got)
 	}
@@ -302,7 +302,7 @@ func TestADeviceGetsThePublishersQoS(t *testing.T) {
 	topic := topicOf(dev001, "user/get")
 	body := append(appendText([]byte{0, 1}, topic), 0) // it asks for QoS 0
 	c.write(append(appendLength([]byte{typeSubscribe<<4 | 2}, len(body)), body...))
-	c.wantPacket(appendAck(nil, typeSuback, 1, 0)...)
+	c.wantPacket(ack(typeSuback, 1, 0)...)
 	s.publish(dev001, topic, "zero", 0)
 	s.publish(dev001, topic, "one", 1)
 	s.publish(dev001, topic, "two", 1)
@@ -321,11 +321,11 @@ func TestKeepsWhatADevicePublishes(t *testing.T) {
 		appendPublish(nil, message{topic: topic, payload: []byte("zero")}),
 		appendPublish(nil, message{topic: topic + "?_rid=1700000000000123", payload: []byte("one"), qos: 1, id: 5}),
 	)
-	c.wantPacket(appendAck(nil, typePuback, 5)...)
+	c.wantPacket(ack(typePuback, 5)...)
 	again := appendPublish(nil, message{topic: topic, payload: []byte("one"), qos: 1, id: 5})
 	again[0] |= 8 // DUP
 	c.write(again)
-	c.wantPacket(appendAck(nil, typePuback, 5)...)
+	c.wantPacket(ack(typePuback, 5)...)
 
 	got := s.messages(dev001)
 	if len(got) != 3 {
@@ -377,7 +377,7 @@ func TestAForbiddenMessageIsAcknowledgedAndDropped(t *testing.T) {
 			s := start(t)
 			c := s.login(dev001, deviceSecret)
 			c.write(appendPublish(nil, m))
-			c.wantPacket(appendAck(nil, typePuback, 3)...)
+			c.wantPacket(ack(typePuback, 3)...)
 			c.ping()
 			if n := len(s.messages(dev001)) + len(s.messages(dev002)); n > 0 {
 				t.Errorf("%d messages were kept", n)
@@ -403,7 +403,7 @@ func TestTheGreatestMessagePasses(t *testing.T) {
 	payload := strings.Repeat("x", platform.MaxPayloadBytes)
 	topic := topicOf(dev001, "user/update")
 	c.write(appendPublish(nil, message{topic: topic, payload: []byte(payload), qos: 1, id: 1}))
-	c.wantPacket(appendAck(nil, typePuback, 1)...)
+	c.wantPacket(ack(typePuback, 1)...)
 	if got := s.messages(dev001); len(got) != 1 || string(got[0].GetPayload()) != payload {
 		t.Error("it was not kept")
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
@@ -158,12 +159,7 @@ func (f *fields) text() string {
 }
 
 func containsNUL(b []byte) bool {
-	for _, c := range b {
-		if c == 0 {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(b, 0)
 }
 
 // id is a packet identifier, which is never 0.
@@ -273,9 +269,9 @@ func appendLength(to []byte, length int) []byte {
 	return append(to, byte(length))
 }
 
-// appendAck appends a packet that consists of an identifier, and of codes if it is a SUBACK.
-func appendAck(to []byte, kind byte, id uint16, codes ...byte) []byte {
-	to = appendLength(append(to, kind<<4), 2+len(codes))
+// ack is a packet that consists of an identifier, and of codes if it is a SUBACK.
+func ack(kind byte, id uint16, codes ...byte) []byte {
+	to := appendLength([]byte{kind << 4}, 2+len(codes))
 	return append(binary.BigEndian.AppendUint16(to, id), codes...)
 }
 

@@ -133,7 +133,7 @@ func FuzzPackets(f *testing.F) {
 	f.Add(appendPublish(nil, message{topic: "a/b", payload: []byte("x"), qos: 1, id: 7}))
 	f.Add(subscribePacket(1, "a/#", "b"))
 	f.Add(unsubscribePacket(1, "a"))
-	f.Add(appendAck(nil, typePuback, 3))
+	f.Add(ack(typePuback, 3))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, _, err := readPacket(bufio.NewReader(bytes.NewReader(data)), nil)
 		if err != nil {

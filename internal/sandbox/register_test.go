@@ -186,7 +186,7 @@ func TestADeviceThatLingersAfterItsRegistrationIsSentAway(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := newTestCloud(t).pipe(t, t.Context(), door{tls: ca.tlsConfig(), tlsOnly: true})
+		p := newTestCloud(t).pipe(t.Context(), t, door{tls: ca.tlsConfig(), tlsOnly: true})
 		// Certificates and virtual time do not go together.
 		p.conn = tls.Client(p.conn, &tls.Config{ServerName: "localhost", InsecureSkipVerify: true})
 		p.in = bufio.NewReader(p.conn)
@@ -211,7 +211,7 @@ func TestADeviceThatRegistersDoesNothingElse(t *testing.T) {
 		t.Errorf("it may subscribe: %v", codes)
 	}
 	c.write(appendPublish(nil, message{topic: topicOf(dev002, "user/update"), qos: 1, id: 9}))
-	c.wantPacket(appendAck(nil, typePuback, 9)...)
+	c.wantPacket(ack(typePuback, 9)...)
 	if n := len(s.messages(dev002)); n != 0 {
 		t.Errorf("%d messages were kept", n)
 	}

@@ -60,7 +60,7 @@ func (l *link) send(packet []byte) error {
 }
 
 func (l *link) sendAck(kind byte, id uint16, codes ...byte) error {
-	return l.send(appendAck(nil, kind, id, codes...))
+	return l.send(ack(kind, id, codes...))
 }
 
 // delivery is what became of a message to a device.
@@ -98,7 +98,7 @@ func (l *link) deliver(m message) (delivery, error) {
 	}
 	if err != nil {
 		l.end("a message could not be sent: " + err.Error())
-		return offline, nil //nolint:nilerr // that the device is not reached is the answer, and why is logged with the link's end
+		return offline, nil
 	}
 	return sent, nil
 }
