@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,15 +37,28 @@ func (d *development) introduce() error {
 	}
 	w.printf("\nTry in another terminal:\n\n")
 	for _, line := range []string{
-		"linkkit-sidecar status --address " + shellWord("unix://"+sidecar),
-		"grpcurl -plaintext -unix " + shellWord(sidecar) + " linkkit_sidecar.v1.ConnectivityService/ListDevices",
-		"grpcurl -plaintext -unix " + shellWord(sidecar) + " linkkit_sidecar.v1.ConnectivityService/Events",
-		"grpcurl -plaintext -unix -d " + shellWord(sample) + " " + shellWord(console) + " linkkit_sidecar.sandbox.v1.SandboxService/KickDevice",
+		tool("linkkit-sidecar") + " status --address " + shellWord("unix://"+sidecar),
+		tool("grpcurl") + " -plaintext -unix " + shellWord(sidecar) + " linkkit_sidecar.v1.ConnectivityService/ListDevices",
+		tool("grpcurl") + " -plaintext -unix " + shellWord(sidecar) + " linkkit_sidecar.v1.ConnectivityService/Events",
+		tool("grpcurl") + " -plaintext -unix -d " + shellWord(sample) + " " + shellWord(console) + " linkkit_sidecar.sandbox.v1.SandboxService/KickDevice",
 	} {
 		w.printf("    %s\n", c.paint(cyan, line))
 	}
 	w.printf("\nCtrl-C ends it. This is what happens:\n\n")
 	return w.err
+}
+
+// tool is how a shell in any directory starts a program: by its name, or by its path when it lies beside this one and not on PATH.
+func tool(name string) string {
+	if _, err := exec.LookPath(name); err == nil {
+		return name
+	}
+	if self, err := os.Executable(); err == nil {
+		if path, err := exec.LookPath(filepath.Join(filepath.Dir(self), name)); err == nil {
+			return shellWord(path)
+		}
+	}
+	return name
 }
 
 // shellWord is s as one word of a shell's line.
