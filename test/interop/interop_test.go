@@ -42,7 +42,7 @@ func vendor(ctx context.Context, args ...string) *exec.Cmd {
 func run(t *testing.T, c *exec.Cmd) map[string]callback {
 	t.Helper()
 	var log strings.Builder
-	c.Stderr = &log
+	c.Stderr, c.WaitDelay = &log, 5*time.Second // what it started may hold the pipe
 	out, err := c.Output()
 	if err != nil {
 		t.Fatalf("%v: %v\n%s%s", c, err, out, &log)
@@ -151,7 +151,9 @@ func TestLegacyRegistration(t *testing.T) {
 		trap 'kill $sandbox; wait' EXIT
 		until grep -q ca_file "$STATE.ready"; do kill -0 $sandbox; sleep 0.05; done
 		"$@"`
-	c := exec.CommandContext(harness.Within(t), "unshare", append([]string{"--map-root-user", "--mount", "--net", "sh", "-c", script, "sh"}, program.Args...)...)
+	c := exec.CommandContext(harness.Within(t), "unshare", append([]string{
+		"--map-root-user", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh",
+	}, program.Args...)...)
 	c.Env = append(os.Environ(), "HOSTS="+hosts, "SIDECAR="+harness.Binary, "STATE="+filepath.Join(dir, "state"), "FIXTURE="+harness.Fixture(t, 1))
 	registered := run(t, c)["on_device_dynamic_register"]
 	if registered["rc"] != 0.0 || len(registered.text("value")) != 32 {

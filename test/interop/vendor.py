@@ -5,6 +5,7 @@ Each prints one JSON object a line: a callback of the SDK with its arguments, as
 
 import argparse
 import json
+import os
 import sys
 import threading
 
@@ -78,7 +79,8 @@ def main():
         sys.exit(1)
     if kit.check_state() == linkkit.LinkKit.LinkKitState.CONNECTED:
         kit.disconnect()
-    kit.destruct()
+    sys.stdout.flush()
+    os._exit(0)  # destruct() waits for threads of the SDK that may be in the middle of a connect
 
 
 main()
