@@ -99,6 +99,8 @@ func (s *Set) want(ctx context.Context, k *Keeper, r ConnectRequest) (v *vigil, 
 			<-old.done
 		}
 	}
+	info := s.env.credentialInfo(k.id)
+	k.change(nil, func(st *event.Status) { st.Credential = info })
 	return k.watch(s, w), old == nil, nil
 }
 

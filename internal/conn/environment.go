@@ -93,3 +93,19 @@ func (env *environment) credentialFor(id device.ID) (c credential.Credential, ca
 	c, err = env.credentials.Get(id)
 	return c, false, err
 }
+
+// credentialInfo describes what is stored of a device: the credential that the platform accepted, or else the candidate.
+func (env *environment) credentialInfo(id device.ID) *event.CredentialInfo {
+	c, err := env.credentials.Get(id)
+	if errors.Is(err, credential.ErrNotFound) {
+		c, err = env.credentials.Candidate(id)
+	}
+	switch {
+	case errors.Is(err, credential.ErrNotFound):
+		return nil
+	case err != nil:
+		env.log.Error("a stored credential cannot be used", "device", id, "error", err)
+		return nil
+	}
+	return describeCredential(c)
+}

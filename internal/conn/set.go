@@ -51,12 +51,7 @@ func (s *Set) load() error {
 	}
 	for _, id := range ids {
 		k := s.keeper(id)
-		c, err := s.env.credentials.Get(id)
-		if err != nil {
-			s.env.log.Error("a stored credential cannot be used", "device", id, "error", err)
-			continue
-		}
-		k.status.Credential = describeCredential(c)
+		k.status.Credential = s.env.credentialInfo(id)
 	}
 	records, err := s.env.desired.Desired()
 	if err != nil {

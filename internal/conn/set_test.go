@@ -192,6 +192,30 @@ func TestANewCredentialTakesTheOldOnesPlaceOnceAccepted(t *testing.T) {
 	})
 }
 
+func TestACredentialThatNobodyHasJudgedYetIsKnownAndForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, nil)
+		w.platform.fail(event.CauseNetwork)
+		if _, err := w.connect(func(r *ConnectRequest) { c := secretOf("new"); r.Credential = &c }); err == nil {
+			t.Fatal("the link is up")
+		}
+		if _, err := w.Disconnect(t.Context(), dev1); err != nil {
+			t.Fatal(err)
+		}
+		w.stop()
+		w = start(t, w)
+		if status, err := w.Device(dev1); err != nil || status.Credential == nil {
+			t.Errorf("after a restart: %+v, %v", status, err)
+		}
+		if err := w.Forget(t.Context(), dev1, false); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.credentials().Candidate(dev1); !errors.Is(err, credential.ErrNotFound) {
+			t.Errorf("the secret is still there: %v", err)
+		}
+	})
+}
+
 func TestDisconnectInEveryState(t *testing.T) {
 	for name, prepare := range map[string]func(w *world){
 		"online": func(w *world) { w.mustConnect() },

@@ -252,10 +252,11 @@ func (v *vigil) reject(f *Failure, candidate bool, body event.Body) step {
 	if err := k.env.desired.DeleteDesired(k.id); err != nil {
 		k.env.log.Error("a refused device stays written down as wanted", "device", k.id, "error", err)
 	}
+	info := k.env.credentialInfo(k.id)
 	v.refusal = f
 	v.rejected.Store(true)
 	k.fail(f, body, func(s *event.Status) {
-		s.State, s.Wanted = event.Rejected, false
+		s.State, s.Wanted, s.Credential = event.Rejected, false, info
 		k.vigil = nil
 	})
 	return nil

@@ -125,7 +125,7 @@ func (s *Store) Delete(id device.ID) error {
 	})
 }
 
-// IDs lists the devices that have a current credential, sorted.
+// IDs lists the devices that have a credential, current or candidate, sorted.
 func (s *Store) IDs() ([]device.ID, error) {
 	used, _, _, err := list(s.dir)
 	if err != nil {
@@ -133,7 +133,7 @@ func (s *Store) IDs() ([]device.ID, error) {
 	}
 	ids := make([]device.ID, 0, len(used))
 	for _, e := range used {
-		if e.slot == current {
+		if e.slot != intent {
 			ids = append(ids, e.id)
 		}
 	}
