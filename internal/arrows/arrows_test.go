@@ -33,8 +33,8 @@ var arrows = map[string]string{
 	"platform":   "device",
 	"credential": "device statedir",
 	"store":      "device statedir",
-	"conn":       "credential device event platform statedir trust", // what it stores, it asks of an interface
-	"server":     "conn credential device event platform statedir trust",
+	"conn":       "credential device event message platform statedir trust", // what it stores, it asks of an interface
+	"server":     "conn credential device event message platform statedir trust",
 	"sandbox":    "device platform statedir", // the platform knows nothing of sidecars
 	"cli":        "admin config conn credential device event platform sandbox server statedir store trust",
 }

@@ -107,11 +107,14 @@ func (r *run) root() *cobra.Command {
 		}
 	}
 	add("servers", r.devCommand(), r.serveCommand(), r.sandboxCommand())
-	add("clients", r.registerCommand(), r.connectCommand(), r.disconnectCommand(), r.statusCommand(), r.eventsCommand(), r.forgetCommand())
+	add("clients", r.registerCommand(), r.connectCommand(), r.disconnectCommand(), r.statusCommand(), r.eventsCommand(),
+		r.publishCommand(), r.subscribeCommand(), r.forgetCommand())
 	add("more", r.versionCommand())
 	r.known.Add(root.PersistentFlags())
 	for _, c := range root.Commands() {
-		c.Args = noArguments
+		if c.Args == nil {
+			c.Args = noArguments
+		}
 		c.Flags().SortFlags = false // those that matter most come first
 		r.known.Add(c.Flags())
 	}

@@ -111,7 +111,7 @@ func (s *sidecar) warnOfSetAside(db *store.DB) error {
 func (s *sidecar) listen() error {
 	registry := prometheus.NewRegistry()
 	for _, o := range s.o.servers {
-		o.Devices, o.Events, o.Log = s.devices, s.events, s.o.log
+		o.Devices, o.Messages, o.Events, o.Log = s.devices, s.devices, s.events, s.o.log
 		if s.o.admin.Address != "" {
 			o.Metrics = registry
 		}

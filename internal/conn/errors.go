@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/statedir"
 )
 
@@ -31,6 +32,16 @@ var (
 	ErrShuttingDown = errors.New("the sidecar is stopping")
 	// ErrStorage is in the chain of every failure of the state directory, statedir.ErrDiskFull apart.
 	ErrStorage = errors.New("the state directory failed")
+	// ErrNotOnline: nothing was sent.
+	ErrNotOnline = errors.New("the device is not online: connect it, or wait until it is back")
+	// ErrQueueFull: nothing was sent; max_queued messages wait for their turn.
+	ErrQueueFull = errors.New("as many messages of the device wait for their turn as max_queued permits: send slower")
+	// ErrUnacknowledged: the message was sent and its acknowledgement did not come.
+	ErrUnacknowledged = errors.New("the link was lost before the platform acknowledged the message: the platform may have it")
+	// ErrFilterRefused: SUBACK refused a topic filter.
+	ErrFilterRefused = errors.New("the platform refused the subscription: check that the topic's class exists and that the device may subscribe to it")
+	// ErrTooManyFilters: the platform takes platform.MaxSubscriptions of a device.
+	ErrTooManyFilters = fmt.Errorf("the device has the %d subscriptions that the platform takes: use wildcards, or end some", platform.MaxSubscriptions)
 	// ErrRegistrationReply: the platform took the registration and its reply cannot be used.
 	ErrRegistrationReply = errors.New("the registration's reply cannot be used")
 	// ErrRegistrationNoReply: the platform took the registration and sent no credential.

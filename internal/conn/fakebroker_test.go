@@ -21,6 +21,7 @@ import (
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
 )
 
@@ -263,7 +264,7 @@ func attemptAt(target Target) attempt {
 	settings := DefaultSettings()
 	settings.Target = target
 	return attempt{
-		id: dev1, settings: settings, onMessage: func(string, []byte) {},
+		id: dev1, settings: settings, onMessage: func(message.Incoming) {},
 		login: platform.Login{ClientID: "the client id", Username: "the user name", Password: device.NewSecret("the password")},
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/credential"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
 )
 
 func TestMain(m *testing.M) {
@@ -168,12 +171,14 @@ type login struct {
 
 // fakePlatform accepts logins, one link a device: the newer one kicks the older, as the real one does.
 type fakePlatform struct {
-	mu     sync.Mutex
-	answer func(attempt) error                     // nil accepts
-	slow   func(ctx context.Context, a attempt)    // before the answer
-	reply  func(a attempt) (topic, payload string) // to registrations
-	logins []login
-	links  map[device.ID]*fakeLink
+	mu           sync.Mutex
+	answer       func(attempt) error                     // nil accepts
+	slow         func(ctx context.Context, a attempt)    // before the answer
+	reply        func(a attempt) (topic, payload string) // to registrations
+	hold         bool                                    // for links to come, see fakeLink
+	refuseFilter string                                  // the same
+	logins       []login
+	links        map[device.ID]*fakeLink
 }
 
 func newFakePlatform() *fakePlatform { return &fakePlatform{links: map[device.ID]*fakeLink{}} }
@@ -194,10 +199,12 @@ func (p *fakePlatform) open(ctx context.Context, a attempt) (link, error) {
 			return nil, err
 		}
 	}
-	l := &fakeLink{done: make(chan struct{})}
+	p.mu.Lock()
+	l := &fakeLink{done: make(chan struct{}), hold: p.hold, refuse: p.refuseFilter}
+	p.mu.Unlock()
 	if a.registering {
 		if topic, payload := reply(a); topic != "" {
-			go a.onMessage(topic, []byte(payload))
+			go a.onMessage(message.Incoming{Topic: topic, Payload: []byte(payload)})
 		}
 		return l, nil
 	}
@@ -249,10 +256,80 @@ func cut() *Failure { return &Failure{Cause: event.CauseNetwork, Detail: "cut by
 
 // fakeLink is a link that ends when the test says so.
 type fakeLink struct {
-	mu      sync.Mutex
-	failure *Failure
-	closed  bool
-	done    chan struct{}
+	mu         sync.Mutex
+	failure    *Failure
+	closed     bool
+	done       chan struct{}
+	hold       bool     // leaves messages unacknowledged
+	refuse     string   // this filter
+	said       []string // SUBSCRIBE, UNSUBSCRIBE and PUBLISH, in their order
+	underWay   []*fakePending
+	mostAtOnce int
+}
+
+// fakePending is a message under way.
+type fakePending struct {
+	done chan struct{}
+	err  error
+}
+
+func (p *fakePending) Done() <-chan struct{} { return p.done }
+func (p *fakePending) Error() error          { return p.err }
+
+func (l *fakeLink) Publish(topic string, _ byte, _ []byte) pending {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.said = append(l.said, "PUBLISH "+topic)
+	p := &fakePending{done: make(chan struct{})}
+	if l.underWay = append(l.underWay, p); len(l.underWay) > l.mostAtOnce {
+		l.mostAtOnce = len(l.underWay)
+	}
+	if !l.hold {
+		l.ack()
+	}
+	return p
+}
+
+// ack acknowledges all that is under way. mu is held.
+func (l *fakeLink) ack() {
+	for _, p := range l.underWay {
+		close(p.done)
+	}
+	l.underWay = nil
+}
+
+func (l *fakeLink) ackAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ack()
+}
+
+func (l *fakeLink) Subscribe(_ context.Context, filters []string) ([]byte, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.said = append(l.said, "SUBSCRIBE "+strings.Join(filters, " "))
+	codes := make([]byte, len(filters))
+	for i, f := range filters {
+		if codes[i] = 1; f == l.refuse {
+			codes[i] = 0x80
+		}
+	}
+	return codes, nil
+}
+
+func (l *fakeLink) Unsubscribe(_ context.Context, filters []string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.said = append(l.said, "UNSUBSCRIBE "+strings.Join(filters, " "))
+	return nil
+}
+
+func (l *fakeLink) Abort(f *Failure) { l.lose(f) }
+
+func (l *fakeLink) heard() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.said)
 }
 
 func (l *fakeLink) lose(f *Failure) {

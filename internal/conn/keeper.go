@@ -33,15 +33,18 @@ type Keeper struct {
 	// traffic is that of links that have ended; the one that is up adds its own.
 	received, sent uint64
 	pace           pace
-	lastTold       time.Time // of messages that nobody claimed
-	untold         uint64
+	drops          drops
+
+	lanes   *lanes
+	filters *filters
+	readers readers
 }
 
 func newKeeper(id device.ID, env *environment) *Keeper {
 	return &Keeper{
 		id: id, env: env, asking: make(chan struct{}, 1), changed: make(chan struct{}),
 		status: event.Status{Device: id, State: event.Idle, StateTime: time.Now()},
-		pace:   pace{perMinute: env.connectsPerMinute},
+		pace:   pace{perMinute: env.connectsPerMinute}, lanes: newLanes(), filters: newFilters(),
 	}
 }
 
@@ -188,19 +191,6 @@ func (k *Keeper) fail(f *Failure, body event.Body, edit func(s *event.Status)) {
 		s.LastCause, s.LastDetail, s.LastCauseTime = f.Cause, f.Detail, time.Now()
 		edit(s)
 	})
-}
-
-// unclaimed notes a message that the platform sent and nobody had asked for. It runs on the MQTT library's goroutine.
-func (k *Keeper) unclaimed(topic string, _ []byte) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.status.Counters.Unclaimed++
-	k.untold++
-	if time.Since(k.lastTold) < time.Minute {
-		return // the count is in the status; a flood of messages must not become a flood of events
-	}
-	k.env.events.Publish(event.MessagesDropped{Count: k.untold, Reason: event.DropUnclaimed, Topic: topic}, k.statusLocked())
-	k.lastTold, k.untold = time.Now(), 0
 }
 
 // describe is what may be told of a credential.

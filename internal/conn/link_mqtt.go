@@ -13,6 +13,7 @@ import (
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
 )
 
@@ -31,7 +32,7 @@ type attempt struct {
 	// registering: the login is a registration's, for which the platform checks no keep alive.
 	registering bool
 	// onMessage gets each message on the library's goroutine: it must not block and not call the link.
-	onMessage func(topic string, payload []byte)
+	onMessage func(m message.Incoming)
 }
 
 // link is one live connection that the platform has accepted.
@@ -44,8 +45,21 @@ type link interface {
 	Warnings() []event.Warning
 	// Traffic counts bytes since the link began.
 	Traffic() (received, sent uint64)
+	// Publish hands a message over, for one goroutine at a time. It may wait for the peer to take bytes.
+	Publish(topic string, qos byte, payload []byte) pending
+	// Subscribe asks for filters, at QoS 1, and returns the codes of SUBACK; Unsubscribe ends that.
+	Subscribe(ctx context.Context, filters []string) (codes []byte, err error)
+	Unsubscribe(ctx context.Context, filters []string) error
+	// Abort ends the link as lost.
+	Abort(f *Failure)
 	// Close says DISCONNECT, closes, and waits until the library's goroutines have left, or for ctx.
 	Close(ctx context.Context)
+}
+
+// pending is a message under way. Error is nil after Done when the platform has acknowledged it (QoS 1), or it was written (QoS 0).
+type pending interface {
+	Done() <-chan struct{}
+	Error() error
 }
 
 // mqttLink is a link over the MQTT library. There is a fresh client in each, and none is ever reused.
@@ -103,7 +117,9 @@ func (l *mqttLink) options(a attempt) *mqtt.ClientOptions {
 		SetConnectTimeout(2 * a.settings.ConnectTimeout). // ours, by ctx, is sooner
 		SetAutoReconnect(false).SetConnectRetry(false).SetOrderMatters(true).SetAutoAckDisabled(true)
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
-		a.onMessage(m.Topic(), m.Payload())
+		a.onMessage(message.Incoming{
+			Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Duplicate: m.Duplicate(), ReceivedAt: time.Now(),
+		})
 		m.Ack() // a message that is never acknowledged would fill the platform's window of 100
 	})
 	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) {
@@ -177,6 +193,50 @@ func (l *mqttLink) Warnings() []event.Warning { return l.warnings }
 func (l *mqttLink) Traffic() (received, sent uint64) {
 	return l.guard.bytesIn.Load(), l.guard.out.Load()
 }
+
+// Publish is confirmed by the PUBACK of this link and by nothing else: the client is not used for another, so the library has no
+// occasion to complete a token when a connection comes back.
+func (l *mqttLink) Publish(topic string, qos byte, payload []byte) pending {
+	return l.client.Publish(topic, qos, false, payload)
+}
+
+func (l *mqttLink) Subscribe(ctx context.Context, filters []string) ([]byte, error) {
+	wanted := make(map[string]byte, len(filters))
+	for _, f := range filters {
+		wanted[f] = 1
+	}
+	token, ok := l.client.SubscribeMultiple(wanted, nil).(*mqtt.SubscribeToken)
+	if !ok {
+		return nil, errors.New("the MQTT library gave no token for a SUBSCRIBE")
+	}
+	if err := l.answered(ctx, token); err != nil {
+		return nil, err
+	}
+	granted := token.Result() // the library takes 0x80 for success
+	codes := make([]byte, len(filters))
+	for i, f := range filters {
+		codes[i] = granted[f]
+	}
+	return codes, nil
+}
+
+func (l *mqttLink) Unsubscribe(ctx context.Context, filters []string) error {
+	return l.answered(ctx, l.client.Unsubscribe(filters...))
+}
+
+// answered waits for a token, the end of the link, or that of ctx.
+func (l *mqttLink) answered(ctx context.Context, token mqtt.Token) error {
+	select {
+	case <-token.Done():
+		return token.Error()
+	case <-l.done:
+		return l.Failure()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *mqttLink) Abort(f *Failure) { l.end(f) }
 
 func (l *mqttLink) Close(ctx context.Context) {
 	l.end(&Failure{Cause: event.CauseRequested, Detail: "closed on request"})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
 )
 
 func TestConnackCodes(t *testing.T) {
@@ -153,7 +154,7 @@ func TestAMessageOfQoS1IsAcknowledged(t *testing.T) {
 	})
 	heard := make(chan string, 1)
 	a := attemptAt(b.plain())
-	a.onMessage = func(topic string, payload []byte) { heard <- topic + " " + string(payload) }
+	a.onMessage = func(m message.Incoming) { heard <- m.Topic + " " + string(m.Payload) }
 	openLink(t, a)
 	if got := <-heard; got != "/x hello" {
 		t.Errorf("heard %q", got)

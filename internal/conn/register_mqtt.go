@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
 )
 
@@ -48,8 +49,8 @@ func (env *environment) obtainMQTT(ctx context.Context, r RegisterRequest) (plat
 	defer cancel()
 	l, err := env.open(opening, attempt{
 		id: r.Registration.ID, settings: settings, login: r.Registration.Login(), registering: true,
-		onMessage: func(topic string, payload []byte) {
-			got, mine, err := platform.ParseRegistrationReply(r.Registration, topic, payload)
+		onMessage: func(m message.Incoming) {
+			got, mine, err := platform.ParseRegistrationReply(r.Registration, m.Topic, m.Payload)
 			if !mine {
 				return
 			}

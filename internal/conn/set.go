@@ -115,6 +115,11 @@ func (s *Set) Run(ctx context.Context) error {
 	close(s.resumed)
 	<-ctx.Done()
 	s.end(errShutdown)
+	s.mu.Lock()
+	for _, k := range s.keepers {
+		k.readers.finish(ErrShuttingDown)
+	}
+	s.mu.Unlock()
 	s.work.Wait()
 	return nil
 }
@@ -161,6 +166,20 @@ func (s *Set) release(k *Keeper) {
 	}
 	s.mu.Unlock()
 	k.answer()
+}
+
+// known is the keeper of a device that is known.
+func (s *Set) known(id device.ID) (*Keeper, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.keepers[id]
+	switch {
+	case s.life.Err() != nil:
+		return nil, ErrShuttingDown
+	case k == nil:
+		return nil, ErrUnknownDevice
+	}
+	return k, nil
 }
 
 // Resolve names the device that a request means: itself, or the only one that is known when it names none.
@@ -259,6 +278,7 @@ func (s *Set) Forget(ctx context.Context, id device.ID, force bool) error {
 	if err := errors.Join(s.env.credentials.Delete(id), s.env.credentials.End(id)); err != nil {
 		return storage(err)
 	}
+	k.readers.finish(ErrUnknownDevice)
 	k.change(event.Forgotten{}, func(st *event.Status) { *st = event.Status{Device: id, State: event.Idle, StateTime: time.Now()} })
 	return nil
 }

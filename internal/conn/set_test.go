@@ -12,6 +12,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/credential"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/statedir"
 )
@@ -542,12 +543,12 @@ func TestUnclaimedMessagesAreCountedAndToldOfSeldom(t *testing.T) {
 		w := start(t, nil)
 		w.store(dev1, "s1")
 		w.mustConnect()
-		message := w.platform.seen()[0].onMessage
+		heard := w.platform.seen()[0].onMessage
 		for range 100 {
-			message("/sys/x", nil)
+			heard(message.Incoming{Topic: "/sys/x"})
 		}
 		time.Sleep(2 * time.Minute)
-		message("/sys/y", nil)
+		heard(message.Incoming{Topic: "/sys/y"})
 		dropped := of[event.MessagesDropped](w.told())
 		if len(dropped) != 2 || dropped[0].Count != 1 || dropped[1].Count != 100 || dropped[1].Topic != "/sys/y" {
 			t.Errorf("told %+v", dropped)

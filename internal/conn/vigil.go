@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -112,7 +113,7 @@ func (v *vigil) open(ctx context.Context, cred credential.Credential) (link, err
 	defer cancel()
 	v.k.loggingIn()
 	return v.k.env.open(ctx, attempt{
-		id: v.k.id, settings: v.settings, login: v.login(cred), onMessage: v.k.unclaimed,
+		id: v.k.id, settings: v.settings, login: v.login(cred), onMessage: v.k.inbound,
 	})
 }
 
@@ -151,6 +152,7 @@ func (v *vigil) accepted(l link, cred credential.Credential, candidate bool) ste
 // online waits for the end of the link.
 func (v *vigil) online(ctx context.Context, l link, cred credential.Credential) step {
 	k, since := v.k, time.Now()
+	k.lanes.open(v.settings.MaxQueued) // whoever hears that it is online may publish
 	news := event.WentOnline{SessionPresent: l.SessionPresent(), ConnackTime: since, Endpoint: v.address, Attempt: v.attempts}
 	k.change(news, func(s *event.Status) {
 		k.link, k.failure = l, nil
@@ -159,6 +161,8 @@ func (v *vigil) online(ctx context.Context, l link, cred credential.Credential) 
 	})
 	k.warn(l.Warnings())
 	defer k.dropLink(l)
+	stop := v.carry(ctx, l, autoSubscribes(cred))
+	defer stop()
 	var calm <-chan time.Time
 	if v.takeover.suspected {
 		calm = time.After(peace)
@@ -174,6 +178,40 @@ func (v *vigil) online(ctx context.Context, l link, cred credential.Credential) 
 			return nil
 		}
 	}
+}
+
+// carry starts what carries messages over a link: first the subscriptions, then the sending. What it returns ends both, and waits:
+// for a while for the acknowledgements of what is under way.
+func (v *vigil) carry(ctx context.Context, l link, auto bool) (stop func()) {
+	k := v.k
+	ctx, cancel := context.WithCancel(ctx)
+	var work sync.WaitGroup
+	k.filters.up(func(filter string) bool { return auto && platform.AutoSubscribedFilter(k.id, filter) })
+	work.Go(func() {
+		if err := k.subscribe(ctx, l); err != nil {
+			k.unanswered(ctx, l, err)
+			return
+		}
+		var inner sync.WaitGroup
+		inner.Go(func() { k.keepSubscribed(ctx, l) })
+		k.send(ctx, l, max(v.settings.MaxInflight, 1))
+		inner.Wait()
+	})
+	return func() {
+		cancel()
+		work.Wait()
+		k.lanes.close(ErrNotOnline)
+		k.filters.down()
+	}
+}
+
+// autoSubscribes reports whether the login asks the platform to send on system topics unasked; a ready-made one may not.
+func autoSubscribes(c credential.Credential) bool {
+	if c.Kind != credential.MQTT {
+		return true
+	}
+	id, err := platform.ParseClientID(c.ClientID)
+	return err == nil && id.Get("_ss") == "1"
 }
 
 // lost tells why the link ended, and waits.

@@ -33,13 +33,14 @@ const (
 	CauseStorage
 	CauseRegistrationRefused
 	CauseRegistrationNoReply
+	CauseAckTimeout
 )
 
 var causeNames = [...]string{
 	"none", "dns", "dial refused", "dial timeout", "tls untrusted", "tls name mismatch", "tls expired", "tls failed",
 	"protocol version refused", "client id refused", "server unavailable", "bad credentials", "not authorized", "refused",
 	"no connack", "protocol violation", "keepalive timeout", "write timeout", "closed by server", "takeover suspected",
-	"network", "requested", "shutdown", "no credential", "storage", "registration refused", "no registration reply",
+	"network", "requested", "shutdown", "no credential", "storage", "registration refused", "no registration reply", "ack timeout",
 }
 
 // String names the cause for people and logs.

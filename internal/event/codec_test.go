@@ -165,7 +165,7 @@ func TestEveryCauseHasItsName(t *testing.T) {
 		}
 		seen[c.String()] = true
 	}
-	if CauseRegistrationNoReply.String() != causeNames[len(causeNames)-1] || Cause(-1).String() != Cause(999).String() {
+	if CauseAckTimeout.String() != causeNames[len(causeNames)-1] || Cause(-1).String() != Cause(999).String() {
 		t.Error("the names do not end with the causes")
 	}
 	for code, want := range map[byte]Cause{

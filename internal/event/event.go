@@ -130,8 +130,11 @@ type TakeoverSuspected struct {
 // DropReason says why messages were dropped.
 type DropReason int
 
-// DropUnclaimed says that the platform sent them and no app had asked for them.
-const DropUnclaimed DropReason = 1
+// The reasons; the numbers are those of linkkit_sidecar.v1.DropReason.
+const (
+	DropUnclaimed  DropReason = iota + 1 // the platform sent them and no app had asked for them
+	DropSlowReader                       // an app had asked for them and did not take them in time
+)
 
 // MessagesDropped tells that messages were dropped.
 type MessagesDropped struct {

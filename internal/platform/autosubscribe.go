@@ -40,6 +40,12 @@ func AutoSubscribed(id device.ID, topic string) bool {
 	return topic == "/ota/device/upgrade"+name || topic == "/ota/device/request"+name || topic == "/shadow/get"+name
 }
 
+// AutoSubscribedFilter reports whether all topics that the filter matches are AutoSubscribed, so that subscribing would be needless.
+func AutoSubscribedFilter(id device.ID, filter string) bool {
+	// A "+" in the filter is matched by one in the list. A "#" reaches further than any entry of the list.
+	return !strings.Contains(filter, "#") && AutoSubscribed(id, filter)
+}
+
 // afterDevice is what follows PREFIX/PRODUCT_KEY/DEVICE_NAME/ in the topic.
 func afterDevice(topic, prefix string, id device.ID) (rest string, found bool) {
 	for _, part := range [...]string{prefix, "/", id.ProductKey, "/", id.DeviceName, "/"} {

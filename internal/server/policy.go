@@ -15,7 +15,8 @@ type Rule struct {
 	// Callers are "uid:NUMBER-OR-NAME", "gid:NUMBER-OR-NAME" (a process's own group; the kernel tells no others),
 	// "certificate:NAME", "token", "loopback", or "*" for everybody who gets in. NAME may hold "*".
 	Callers []string `yaml:"callers"`
-	// Operations are names of rpcs, such as "Connect", or of groups of them: "read", "connect", "register", "forget"; or "*".
+	// Operations are names of rpcs, such as "Connect", or of groups of them: "read", "connect", "register", "forget", "publish",
+	// "subscribe"; or "*".
 	Operations []string `yaml:"operations"`
 	// Devices are "PRODUCT_KEY/DEVICE_NAME", in which either part may hold "*"; none given means all.
 	Devices []string `yaml:"devices"`
@@ -23,10 +24,12 @@ type Rule struct {
 
 // operations are the rpcs by the groups that a policy may name.
 var operations = map[string][]string{
-	"read":     {"GetDevice", "ListDevices", "Events"},
-	"connect":  {"Connect", "Disconnect"},
-	"register": {"Register"},
-	"forget":   {"ForgetDevice"},
+	"read":      {"GetDevice", "ListDevices", "Events"},
+	"publish":   {"Publish", "PublishStream"},
+	"subscribe": {"Subscribe"},
+	"connect":   {"Connect", "Disconnect"},
+	"register":  {"Register"},
+	"forget":    {"ForgetDevice"},
 }
 
 // Policy is what all the rules together permit. A nil Policy permits everything to everybody who gets in: then the mode of the

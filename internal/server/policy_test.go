@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
+	"google.golang.org/grpc"
+
 	pb "github.com/linkkit-sidecar/linkkit-sidecar/gen/linkkit_sidecar/v1"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
@@ -113,11 +115,13 @@ func TestAStarStandsForAnyCharacters(t *testing.T) {
 
 func TestEveryOperationOfAPolicyIsAnRpcAndEveryRpcAnOperation(t *testing.T) {
 	served := map[string]bool{}
-	for _, m := range pb.ConnectivityService_ServiceDesc.Methods {
-		served[m.MethodName] = true
-	}
-	for _, s := range pb.ConnectivityService_ServiceDesc.Streams {
-		served[s.StreamName] = true
+	for _, service := range []grpc.ServiceDesc{pb.ConnectivityService_ServiceDesc, pb.MessagingService_ServiceDesc} {
+		for _, m := range service.Methods {
+			served[m.MethodName] = true
+		}
+		for _, s := range service.Streams {
+			served[s.StreamName] = true
+		}
 	}
 	all, err := readOperation("*")
 	if err != nil {

@@ -35,6 +35,8 @@ type Options struct {
 	Limits  Limits
 
 	Devices Devices
+	// Messages carries messages; nil leaves MessagingService out.
+	Messages Messages
 	// Events are what Events and health.Watch tell. Their readers are closed when the server stops.
 	Events *event.Log
 	Log    *slog.Logger
@@ -87,7 +89,11 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s.grpc = grpc.NewServer(append(s.transport(creds), chain...)...)
-	pb.RegisterConnectivityServiceServer(s.grpc, &service{devices: o.Devices, events: o.Events, policy: o.Policy})
+	devices := &service{devices: o.Devices, events: o.Events, policy: o.Policy}
+	pb.RegisterConnectivityServiceServer(s.grpc, devices)
+	if o.Messages != nil {
+		pb.RegisterMessagingServiceServer(s.grpc, &messaging{service: devices, messages: o.Messages, stopping: s.stopping})
+	}
 	grpc_health_v1.RegisterHealthServer(s.grpc, &health{devices: o.Devices, events: o.Events, policy: o.Policy, stopping: s.stopping})
 	if reflect {
 		reflection.RegisterV1(s.grpc)

@@ -59,6 +59,12 @@ var table = []struct {
 	{conn.ErrSuperseded, verdict{codes.Aborted, pb.ErrorReason_ERROR_REASON_SUPERSEDED, 0}},
 	{conn.ErrRegistrationReply, verdict{codes.Internal, pb.ErrorReason_ERROR_REASON_REGISTRATION_REPLY_INVALID, 0}},
 	{conn.ErrRegistrationNoReply, verdict{codes.Unavailable, pb.ErrorReason_ERROR_REASON_REGISTRATION_NO_REPLY, 5 * time.Second}},
+	{conn.ErrUnacknowledged, verdict{codes.Unavailable, pb.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN, time.Second}},
+	{conn.ErrNotOnline, verdict{codes.Unavailable, pb.ErrorReason_ERROR_REASON_NOT_ONLINE, time.Second}},
+	{conn.ErrQueueFull, verdict{codes.ResourceExhausted, pb.ErrorReason_ERROR_REASON_QUEUE_FULL, time.Second}},
+	{conn.ErrFilterRefused, verdict{codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_SUBSCRIPTION_REFUSED, 0}},
+	{conn.ErrTooManyFilters, verdict{codes.ResourceExhausted, pb.ErrorReason_ERROR_REASON_TOO_MANY_SUBSCRIPTIONS, 0}},
+	{errDuplicateID, verdict{codes.InvalidArgument, pb.ErrorReason_ERROR_REASON_DUPLICATE_ID, 0}},
 	{device.ErrInvalidID, verdict{codes.InvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID_REQUEST, 0}},
 	{credential.ErrInvalid, verdict{codes.InvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID_REQUEST, 0}},
 	{errCallerUnknown, verdict{codes.Unauthenticated, pb.ErrorReason_ERROR_REASON_CALLER_UNKNOWN, 0}},
@@ -92,6 +98,7 @@ var failures = map[event.Cause]verdict{
 	event.CauseNoCredential:             {codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_NO_CREDENTIAL, 0},
 	event.CauseStorage:                  {codes.Internal, pb.ErrorReason_ERROR_REASON_STORAGE_FAILED, 0},
 	event.CauseRegistrationRefused:      {codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_REGISTRATION_REFUSED, 0},
+	event.CauseAckTimeout:               {codes.Unavailable, pb.ErrorReason_ERROR_REASON_NETWORK_FAILED, 5 * time.Second},
 	event.CauseRegistrationNoReply:      {codes.Unavailable, pb.ErrorReason_ERROR_REASON_REGISTRATION_NO_REPLY, 5 * time.Second},
 }
 

@@ -97,7 +97,7 @@ func TestEveryErrorOfConnHasARow(t *testing.T) {
 	}
 	ours := 0
 	for _, row := range table {
-		for _, other := range []error{event.ErrClosed, statedir.ErrDiskFull, device.ErrInvalidID, credential.ErrInvalid, errCallerUnknown, errPanicked} {
+		for _, other := range []error{event.ErrClosed, statedir.ErrDiskFull, device.ErrInvalidID, credential.ErrInvalid, errCallerUnknown, errPanicked, errDuplicateID} {
 			if row.err == other { //nolint:errorlint // the very same, not one that has it in its chain
 				ours++
 			}
@@ -192,7 +192,7 @@ func TestNumbersAreThoseOfTheContract(t *testing.T) {
 		{pb.Cause(0).Descriptor(), causeNamesFromSource(t)},
 		{pb.LinkState(0).Descriptor(), []string{"IDLE", "CONNECTING", "ONLINE", "WAITING", "REJECTED"}},
 		{pb.WarningCode(0).Descriptor(), []string{"ROOT_EXPIRES", "HOSTNAME_NOT_VERIFIED", "PLAIN_TCP", "STATE_SET_ASIDE"}},
-		{pb.DropReason(0).Descriptor(), []string{"UNCLAIMED"}},
+		{pb.DropReason(0).Descriptor(), []string{"UNCLAIMED", "SLOW_READER"}},
 		{pb.RegistrationMethod(0).Descriptor(), []string{platform.PreRegistered.String(), platform.RegistrationFree.String(), platform.HTTPSLegacy.String()}},
 	} {
 		if c.contract.Values().Len() != len(c.names)+1 {

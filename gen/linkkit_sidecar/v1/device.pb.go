@@ -147,6 +147,8 @@ const (
 	Cause_CAUSE_REGISTRATION_REFUSED Cause = 25
 	// The platform accepted a registration's login and sent no credential in time.
 	Cause_CAUSE_REGISTRATION_NO_REPLY Cause = 26
+	// The platform stopped acknowledging: a PUBLISH or SUBSCRIBE had no answer in time.
+	Cause_CAUSE_ACK_TIMEOUT Cause = 27
 )
 
 // Enum value maps for Cause.
@@ -179,6 +181,7 @@ var (
 		24: "CAUSE_STORAGE",
 		25: "CAUSE_REGISTRATION_REFUSED",
 		26: "CAUSE_REGISTRATION_NO_REPLY",
+		27: "CAUSE_ACK_TIMEOUT",
 	}
 	Cause_value = map[string]int32{
 		"CAUSE_UNSPECIFIED":                0,
@@ -208,6 +211,7 @@ var (
 		"CAUSE_STORAGE":                    24,
 		"CAUSE_REGISTRATION_REFUSED":       25,
 		"CAUSE_REGISTRATION_NO_REPLY":      26,
+		"CAUSE_ACK_TIMEOUT":                27,
 	}
 )
 
@@ -748,7 +752,7 @@ const file_linkkit_sidecar_v1_device_proto_rawDesc = "" +
 	"\x15LINK_STATE_CONNECTING\x10\x02\x12\x15\n" +
 	"\x11LINK_STATE_ONLINE\x10\x03\x12\x16\n" +
 	"\x12LINK_STATE_WAITING\x10\x04\x12\x17\n" +
-	"\x13LINK_STATE_REJECTED\x10\x05*\xd7\x05\n" +
+	"\x13LINK_STATE_REJECTED\x10\x05*\xee\x05\n" +
 	"\x05Cause\x12\x15\n" +
 	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tCAUSE_DNS\x10\x01\x12\x16\n" +
@@ -777,7 +781,8 @@ const file_linkkit_sidecar_v1_device_proto_rawDesc = "" +
 	"\x13CAUSE_NO_CREDENTIAL\x10\x17\x12\x11\n" +
 	"\rCAUSE_STORAGE\x10\x18\x12\x1e\n" +
 	"\x1aCAUSE_REGISTRATION_REFUSED\x10\x19\x12\x1f\n" +
-	"\x1bCAUSE_REGISTRATION_NO_REPLY\x10\x1a*\x90\x01\n" +
+	"\x1bCAUSE_REGISTRATION_NO_REPLY\x10\x1a\x12\x15\n" +
+	"\x11CAUSE_ACK_TIMEOUT\x10\x1b*\x90\x01\n" +
 	"\x0eCredentialKind\x12\x1f\n" +
 	"\x1bCREDENTIAL_KIND_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dCREDENTIAL_KIND_DEVICE_SECRET\x10\x01\x12 \n" +

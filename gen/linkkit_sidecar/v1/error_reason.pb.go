@@ -98,6 +98,16 @@ const (
 	ErrorReason_ERROR_REASON_PROTOCOL_VIOLATION ErrorReason = 38
 	// Unavailable: the network failed.
 	ErrorReason_ERROR_REASON_NETWORK_FAILED ErrorReason = 39
+	// Unavailable: the link was lost before the platform acknowledged the message; the platform may have it.
+	ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN ErrorReason = 40
+	// ResourceExhausted: as many messages of the device wait for their turn as `max_queued` permits.
+	ErrorReason_ERROR_REASON_QUEUE_FULL ErrorReason = 41
+	// FailedPrecondition: the platform refused a topic filter.
+	ErrorReason_ERROR_REASON_SUBSCRIPTION_REFUSED ErrorReason = 42
+	// ResourceExhausted: the device has the 100 subscriptions that the platform takes.
+	ErrorReason_ERROR_REASON_TOO_MANY_SUBSCRIPTIONS ErrorReason = 43
+	// InvalidArgument: a message on the stream has the id of one that has no receipt yet; neither is sent twice.
+	ErrorReason_ERROR_REASON_DUPLICATE_ID ErrorReason = 44
 	// Internal: a fault of the sidecar itself; its log has more.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 50
 )
@@ -141,6 +151,11 @@ var (
 		37: "ERROR_REASON_CONNACK_TIMEOUT",
 		38: "ERROR_REASON_PROTOCOL_VIOLATION",
 		39: "ERROR_REASON_NETWORK_FAILED",
+		40: "ERROR_REASON_OUTCOME_UNKNOWN",
+		41: "ERROR_REASON_QUEUE_FULL",
+		42: "ERROR_REASON_SUBSCRIPTION_REFUSED",
+		43: "ERROR_REASON_TOO_MANY_SUBSCRIPTIONS",
+		44: "ERROR_REASON_DUPLICATE_ID",
 		50: "ERROR_REASON_INTERNAL",
 	}
 	ErrorReason_value = map[string]int32{
@@ -180,6 +195,11 @@ var (
 		"ERROR_REASON_CONNACK_TIMEOUT":            37,
 		"ERROR_REASON_PROTOCOL_VIOLATION":         38,
 		"ERROR_REASON_NETWORK_FAILED":             39,
+		"ERROR_REASON_OUTCOME_UNKNOWN":            40,
+		"ERROR_REASON_QUEUE_FULL":                 41,
+		"ERROR_REASON_SUBSCRIPTION_REFUSED":       42,
+		"ERROR_REASON_TOO_MANY_SUBSCRIPTIONS":     43,
+		"ERROR_REASON_DUPLICATE_ID":               44,
 		"ERROR_REASON_INTERNAL":                   50,
 	}
 )
@@ -215,8 +235,7 @@ var File_linkkit_sidecar_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_linkkit_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"%linkkit_sidecar/v1/error_reason.proto\x12\x12linkkit_sidecar.v1*\x90\n" +
-	"\n" +
+	"%linkkit_sidecar/v1/error_reason.proto\x12\x12linkkit_sidecar.v1*\xbe\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12\x1f\n" +
@@ -254,7 +273,12 @@ const file_linkkit_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\x17ERROR_REASON_TLS_FAILED\x10$\x12 \n" +
 	"\x1cERROR_REASON_CONNACK_TIMEOUT\x10%\x12#\n" +
 	"\x1fERROR_REASON_PROTOCOL_VIOLATION\x10&\x12\x1f\n" +
-	"\x1bERROR_REASON_NETWORK_FAILED\x10'\x12\x19\n" +
+	"\x1bERROR_REASON_NETWORK_FAILED\x10'\x12 \n" +
+	"\x1cERROR_REASON_OUTCOME_UNKNOWN\x10(\x12\x1b\n" +
+	"\x17ERROR_REASON_QUEUE_FULL\x10)\x12%\n" +
+	"!ERROR_REASON_SUBSCRIPTION_REFUSED\x10*\x12'\n" +
+	"#ERROR_REASON_TOO_MANY_SUBSCRIPTIONS\x10+\x12\x1d\n" +
+	"\x19ERROR_REASON_DUPLICATE_ID\x10,\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x102BTZRgithub.com/linkkit-sidecar/linkkit-sidecar/gen/linkkit_sidecar/v1;linkkitsidecarv1b\x06proto3"
 
 var (

@@ -128,6 +128,8 @@ const (
 	DropReason_DROP_REASON_UNSPECIFIED DropReason = 0
 	// The platform sent them and no app had asked for them.
 	DropReason_DROP_REASON_UNCLAIMED DropReason = 1
+	// An app subscribed to them and did not take them in time; its stream tells it how many.
+	DropReason_DROP_REASON_SLOW_READER DropReason = 2
 )
 
 // Enum value maps for DropReason.
@@ -135,10 +137,12 @@ var (
 	DropReason_name = map[int32]string{
 		0: "DROP_REASON_UNSPECIFIED",
 		1: "DROP_REASON_UNCLAIMED",
+		2: "DROP_REASON_SLOW_READER",
 	}
 	DropReason_value = map[string]int32{
 		"DROP_REASON_UNSPECIFIED": 0,
 		"DROP_REASON_UNCLAIMED":   1,
+		"DROP_REASON_SLOW_READER": 2,
 	}
 )
 
@@ -1716,11 +1720,12 @@ const file_linkkit_sidecar_v1_event_proto_rawDesc = "" +
 	"\x12\x1f\n" +
 	"\x1bEVENT_KIND_MESSAGES_DROPPED\x10\v\x12\x16\n" +
 	"\x12EVENT_KIND_WARNING\x10\f\x12\x18\n" +
-	"\x14EVENT_KIND_FORGOTTEN\x10\r*D\n" +
+	"\x14EVENT_KIND_FORGOTTEN\x10\r*a\n" +
 	"\n" +
 	"DropReason\x12\x1b\n" +
 	"\x17DROP_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
-	"\x15DROP_REASON_UNCLAIMED\x10\x01*\xb0\x01\n" +
+	"\x15DROP_REASON_UNCLAIMED\x10\x01\x12\x1b\n" +
+	"\x17DROP_REASON_SLOW_READER\x10\x02*\xb0\x01\n" +
 	"\vWarningCode\x12\x1c\n" +
 	"\x18WARNING_CODE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19WARNING_CODE_ROOT_EXPIRES\x10\x01\x12&\n" +

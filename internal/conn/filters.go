@@ -1,0 +1,248 @@
+package conn
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
+)
+
+// filters are the topic filters that a device is to be subscribed to, each counted by those who want it. Whoever changes them
+// only leaves a note; the goroutine that has the link (subscribe, below) makes the platform agree.
+type filters struct {
+	bell chan struct{} // rings when the link may have something to do; carries no data
+
+	mu      sync.Mutex
+	wanted  map[string]*filter
+	links   uint64            // that were up so far
+	epoch   uint64            // of the link that is up; 0 while none is
+	auto    func(string) bool // of that link: the platform sends on the filter's topics unasked
+	changed chan struct{}     // closed and replaced when a filter's standing changes
+}
+
+// filter is one topic filter. An entry that nobody wants any more stays until the platform was told.
+type filter struct {
+	users   int
+	granted uint64 // on the link of this epoch
+	sent    bool   // the platform knows of it, so it must be told of the end
+	refused error
+}
+
+func newFilters() *filters {
+	return &filters{bell: make(chan struct{}, 1), wanted: map[string]*filter{}, changed: make(chan struct{})}
+}
+
+// add wants filters, all or none of them.
+func (s *filters) add(names []string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fresh := 0
+	for _, name := range names {
+		if f := s.wanted[name]; f == nil {
+			fresh++
+		}
+	}
+	if len(s.wanted)+fresh > platform.MaxSubscriptions {
+		return ErrTooManyFilters
+	}
+	for _, name := range names {
+		f := s.wanted[name]
+		if f == nil {
+			f = &filter{}
+			s.wanted[name] = f
+		}
+		if f.users == 0 {
+			f.refused = nil // asked again
+		}
+		f.users++
+	}
+	s.note()
+	return nil
+}
+
+// remove ends what add began.
+func (s *filters) remove(names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range names {
+		if f := s.wanted[name]; f != nil {
+			f.users--
+			if f.users == 0 && !f.sent {
+				delete(s.wanted, name)
+			}
+		}
+	}
+	s.note()
+}
+
+// standing tells how names stand: the epoch of the link on which all are granted (0 when not all are), or why one is refused.
+// changed is closed when that may have changed.
+func (s *filters) standing(names []string) (epoch uint64, changed <-chan struct{}, refused error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	epoch = s.epoch
+	for _, name := range names {
+		f := s.wanted[name]
+		switch {
+		case f == nil:
+			epoch = 0
+		case f.refused != nil:
+			return 0, s.changed, f.refused
+		case f.granted != s.epoch:
+			epoch = 0
+		}
+	}
+	return epoch, s.changed, nil
+}
+
+func (s *filters) note() {
+	select {
+	case s.bell <- struct{}{}:
+	default:
+	}
+}
+
+// tell wakes those who wait for a standing. mu is held.
+func (s *filters) tell() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// up begins a link, on which nothing is granted yet but what needs no asking.
+func (s *filters) up(auto func(string) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.links++
+	s.epoch, s.auto = s.links, auto
+	for _, f := range s.wanted {
+		f.sent = false
+	}
+	s.tell()
+}
+
+func (s *filters) down() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch = 0
+	for name, f := range s.wanted {
+		if f.users == 0 {
+			delete(s.wanted, name)
+		}
+	}
+	s.tell()
+}
+
+// work is what the platform is to be told next: filters to subscribe to, or else to unsubscribe from, as many as go into a packet.
+func (s *filters) work() (subscribe, unsubscribe []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	told := false
+	for name, f := range s.wanted {
+		switch {
+		case f.users == 0:
+			unsubscribe = append(unsubscribe, name)
+		case f.granted == s.epoch || f.refused != nil:
+		case s.auto(name):
+			f.granted, told = s.epoch, true
+		default:
+			subscribe = append(subscribe, name)
+		}
+	}
+	if told {
+		s.tell()
+	}
+	slices.Sort(subscribe)
+	return subscribe[:min(len(subscribe), platform.MaxFiltersPerSubscribe)], unsubscribe[:min(len(unsubscribe), platform.MaxFiltersPerSubscribe)]
+}
+
+// answered notes what the platform said to a SUBSCRIBE, and returns the filters that it refused.
+func (s *filters) answered(names []string, codes []byte) (refused []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, name := range names {
+		f := s.wanted[name]
+		if f == nil {
+			continue
+		}
+		if codes[i] > 1 { // 0x80, or a QoS that the platform does not have
+			f.refused = fmt.Errorf("%w: %q", ErrFilterRefused, name)
+			refused = append(refused, name)
+			continue
+		}
+		f.granted, f.sent = s.epoch, true
+	}
+	s.tell()
+	return refused
+}
+
+// gone notes that the platform was told of the end of filters. One that is wanted again meanwhile must be asked for anew.
+func (s *filters) gone(names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range names {
+		f := s.wanted[name]
+		if f.users == 0 {
+			delete(s.wanted, name)
+		} else {
+			f.granted, f.sent = 0, false
+			s.note()
+		}
+	}
+}
+
+// subackTimeout is how long the platform may take to answer a SUBSCRIBE or UNSUBSCRIBE.
+const subackTimeout = 20 * time.Second
+
+// subscribe makes the platform agree with the filters, once: what is wanted before the first message is sent.
+func (k *Keeper) subscribe(ctx context.Context, l link) error {
+	ctx, cancel := context.WithTimeout(ctx, subackTimeout)
+	defer cancel()
+	for {
+		add, drop := k.filters.work()
+		switch {
+		case len(add) > 0:
+			codes, err := l.Subscribe(ctx, add)
+			if err != nil {
+				return err
+			}
+			for _, name := range k.filters.answered(add, codes) {
+				k.change(event.SubscriptionRefused{Filter: name}, func(*event.Status) {})
+			}
+		case len(drop) > 0:
+			if err := l.Unsubscribe(ctx, drop); err != nil {
+				return err
+			}
+			k.filters.gone(drop)
+		default:
+			return nil
+		}
+	}
+}
+
+// keepSubscribed does so again whenever the filters change, until ctx ends or the link does.
+func (k *Keeper) keepSubscribed(ctx context.Context, l link) {
+	for {
+		select {
+		case <-k.filters.bell:
+		case <-ctx.Done():
+			return
+		case <-l.Done():
+			return
+		}
+		if err := k.subscribe(ctx, l); err != nil {
+			k.unanswered(ctx, l, err)
+			return
+		}
+	}
+}
+
+// unanswered ends a link on which a SUBSCRIBE was not answered: what it had asked for would be missed in silence.
+func (k *Keeper) unanswered(ctx context.Context, l link, err error) {
+	if ctx.Err() == nil {
+		l.Abort(&Failure{Cause: event.CauseAckTimeout, Err: err, Detail: fmt.Sprintf("a SUBSCRIBE was not answered: %v", err)})
+	}
+}

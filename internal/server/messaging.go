@@ -1,0 +1,305 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	pb "github.com/linkkit-sidecar/linkkit-sidecar/gen/linkkit_sidecar/v1"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/conn"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
+)
+
+// Messages is what carries messages. *conn.Set does it.
+type Messages interface {
+	Publisher(id device.ID) (*conn.Publisher, error)
+	Subscribe(id device.ID, filters []string, queue int) (*conn.Subscription, error)
+}
+
+// maxUnanswered is how many messages of one stream may be without a receipt. A stream that sends more is read no further until
+// some have theirs.
+const maxUnanswered = 10_000
+
+// receiptsAtOnce is how many receipts a response has at most.
+const receiptsAtOnce = 256
+
+var (
+	errDuplicateID = errors.New("a message has the id of one that has no receipt yet: number the messages of a stream")
+	errOtherDevice = &platform.FieldError{Field: "device", Problem: "belongs into the first request of a stream; use a stream for each device"}
+)
+
+// messaging is MessagingService.
+type messaging struct {
+	pb.UnimplementedMessagingServiceServer
+	*service
+	messages Messages
+	stopping <-chan struct{} // closed when the server stops
+}
+
+func (s *messaging) Publish(ctx context.Context, req *pb.PublishRequest) (*pb.PublishResponse, error) {
+	id, err := s.resolve(ctx, "Publish", req.GetDevice())
+	if err != nil {
+		return nil, err
+	}
+	m, err := outgoingFrom(req.GetMessage())
+	if err != nil {
+		return nil, about(id, within("message", err))
+	}
+	p, err := s.messages.Publisher(id)
+	if err != nil {
+		return nil, about(id, err)
+	}
+	defer p.Close()
+	p.Publish([]message.Outgoing{m})
+	receipts, err := p.Receipts().Take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := receipts[0].Err; err != nil {
+		return nil, about(id, within("message", err))
+	}
+	return &pb.PublishResponse{Outcome: pb.Outcome(receipts[0].Outcome)}, nil
+}
+
+// within puts the path of the message before the field that an error names.
+func within(path string, err error) error {
+	if f, ok := errors.AsType[*platform.FieldError](err); ok {
+		return &platform.FieldError{Field: path + "." + f.Field, Problem: f.Problem}
+	}
+	return err
+}
+
+func outgoingFrom(m *pb.OutgoingMessage) (message.Outgoing, error) {
+	qos := uint32(1)
+	if m != nil && m.Qos != nil {
+		qos = m.GetQos()
+	}
+	switch {
+	case m.GetRetain():
+		return message.Outgoing{}, &platform.FieldError{Field: "retain", Problem: "must be false: the platform has no retained messages"}
+	case qos > 1:
+		return message.Outgoing{}, &platform.FieldError{Field: "qos", Problem: fmt.Sprintf("is %d; the platform has QoS 0 and 1", qos)}
+	}
+	return message.Outgoing{ID: m.GetId(), Topic: m.GetTopic(), Payload: m.GetPayload(), QoS: byte(qos)}, nil
+}
+
+func (s *messaging) PublishStream(stream grpc.BidiStreamingServer[pb.PublishStreamRequest, pb.PublishStreamResponse]) error {
+	first, err := stream.Recv()
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	id, err := s.resolve(stream.Context(), "PublishStream", first.GetDevice())
+	if err != nil {
+		return err
+	}
+	p, err := s.messages.Publisher(id)
+	if err != nil {
+		return about(id, err)
+	}
+	defer p.Close()
+	x := &exchange{publisher: p, stream: stream, room: semaphore.NewWeighted(maxUnanswered), waiting: map[uint64]struct{}{}}
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	go x.receive(ctx, first) // ends with the stream, which is when this function has returned
+	go func() {
+		select {
+		case <-s.stopping:
+			x.finish(conn.ErrShuttingDown, false)
+		case <-ctx.Done():
+		}
+	}()
+	err = x.answer(ctx)
+	x.finish(err, true) // nothing is handed over from now on
+	if x.why == nil {
+		return nil
+	}
+	return about(id, x.why)
+}
+
+// exchange is one PublishStream: one goroutine receives messages, another answers with receipts.
+type exchange struct {
+	publisher *conn.Publisher
+	stream    grpc.BidiStreamingServer[pb.PublishStreamRequest, pb.PublishStreamResponse]
+	room      *semaphore.Weighted // for messages without a receipt
+
+	mu      sync.Mutex
+	waiting map[uint64]struct{} // ids without a receipt
+	over    bool                // no more messages are taken
+	why     error               // how the stream ends
+}
+
+// finish takes no more messages. The stream ends after the last receipt or, with now, at once. The first why counts.
+func (x *exchange) finish(why error, now bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.over {
+		x.over, x.why = true, why
+	}
+	if now || len(x.waiting) == 0 {
+		x.publisher.Receipts().Close()
+	}
+}
+
+// receive hands messages over until the app closes its side.
+func (x *exchange) receive(ctx context.Context, req *pb.PublishStreamRequest) {
+	for {
+		if err := x.take(ctx, req.GetMessages()); err != nil {
+			x.finish(err, true)
+			return
+		}
+		var err error
+		req, err = x.stream.Recv()
+		switch {
+		case errors.Is(err, io.EOF):
+			x.finish(nil, false)
+			return
+		case err != nil:
+			x.finish(err, true)
+			return
+		case req.GetDevice() != nil:
+			x.finish(errOtherDevice, true)
+			return
+		}
+	}
+}
+
+func (x *exchange) take(ctx context.Context, all []*pb.OutgoingMessage) error {
+	for len(all) > 0 {
+		part := all[:min(len(all), maxUnanswered)]
+		all = all[len(part):]
+		if err := x.room.Acquire(ctx, int64(len(part))); err != nil {
+			return err
+		}
+		if err := x.publish(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// publish holds mu all the while: after finish, nothing is handed over.
+func (x *exchange) publish(part []*pb.OutgoingMessage) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	good := make([]message.Outgoing, 0, len(part))
+	for _, m := range part {
+		if _, waits := x.waiting[m.GetId()]; waits {
+			return errDuplicateID
+		}
+		if x.over {
+			return x.why
+		}
+		x.waiting[m.GetId()] = struct{}{}
+		out, err := outgoingFrom(m)
+		if err != nil {
+			x.publisher.Receipts().Put(message.Receipt{ID: m.GetId(), Outcome: message.Failed, Err: err})
+			continue
+		}
+		good = append(good, out)
+	}
+	x.publisher.Publish(good)
+	return nil
+}
+
+// answer sends receipts as they come. It returns nil when no more will.
+func (x *exchange) answer(ctx context.Context) error {
+	for {
+		receipts, err := x.publisher.Receipts().Take(ctx)
+		if errors.Is(err, message.ErrMailboxClosed) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for len(receipts) > 0 {
+			part := receipts[:min(len(receipts), receiptsAtOnce)]
+			receipts = receipts[len(part):]
+			response := &pb.PublishStreamResponse{Receipts: make([]*pb.Receipt, len(part))}
+			for i, r := range part {
+				response.Receipts[i] = receiptTo(r)
+			}
+			if err := x.stream.Send(response); err != nil {
+				return err
+			}
+			x.done(part)
+		}
+	}
+}
+
+func (x *exchange) done(receipts []message.Receipt) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, r := range receipts {
+		delete(x.waiting, r.ID)
+	}
+	x.room.Release(int64(len(receipts)))
+	if x.over && len(x.waiting) == 0 {
+		x.publisher.Receipts().Close()
+	}
+}
+
+func receiptTo(r message.Receipt) *pb.Receipt {
+	receipt := &pb.Receipt{Id: r.ID, Outcome: pb.Outcome(r.Outcome)}
+	if r.Err != nil {
+		v, known := judge(r.Err)
+		if !known {
+			v.reason = pb.ErrorReason_ERROR_REASON_INTERNAL
+		}
+		receipt.Reason, receipt.Detail = v.reason, r.Err.Error()
+	}
+	return receipt
+}
+
+func (s *messaging) Subscribe(req *pb.SubscribeRequest, stream grpc.ServerStreamingServer[pb.SubscribeResponse]) error {
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-s.stopping:
+			cancel(conn.ErrShuttingDown)
+		case <-ctx.Done():
+		}
+	}()
+	id, err := s.resolve(ctx, "Subscribe", req.GetDevice())
+	if err != nil {
+		return err
+	}
+	subscription, err := s.messages.Subscribe(id, req.GetFilters(), int(req.GetMaxWaiting()))
+	if err != nil {
+		return about(id, err)
+	}
+	defer subscription.Close()
+	for {
+		batch, err := subscription.Take(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			return about(id, err)
+		}
+		if err := stream.Send(batchTo(batch)); err != nil {
+			return err
+		}
+	}
+}
+
+func batchTo(b conn.Batch) *pb.SubscribeResponse {
+	response := &pb.SubscribeResponse{Granted: b.Granted, Missed: b.Missed, Messages: make([]*pb.IncomingMessage, len(b.Messages))}
+	for i, m := range b.Messages {
+		response.Messages[i] = &pb.IncomingMessage{
+			Topic: m.Topic, Payload: m.Payload, Qos: uint32(m.QoS), Duplicate: m.Duplicate, ReceiveTime: timestamppb.New(m.ReceivedAt),
+		}
+	}
+	return response
+}
