@@ -30,8 +30,9 @@ func TestMQTT5IsRefusedWithNothingOfItRead(t *testing.T) {
 func TestGarbageHurtsNobody(t *testing.T) {
 	s := start(t)
 	bystander := s.login(dev001, deviceSecret)
-	seed := rand.NewPCG(1, uint64(time.Now().UnixNano()))
-	random := rand.New(seed)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("the seed is %d", seed)
+	random := rand.New(rand.NewPCG(1, seed))
 	for i := range 200 {
 		garbage := make([]byte, 1+random.IntN(300))
 		for at := range garbage {
