@@ -15,9 +15,10 @@ ARGS     ?=
 
 tools := buf golangci-lint gotestsum grpcurl protoc-gen-go-grpc
 
-# What the tests use beside Go and bin/: Debian's names. The race detector needs a C compiler; the vendor's own SDK needs
-# Python and, for a host name that it has fixed, namespaces of its own (unshare, ip); strace kills a process at any system call.
-test_packages := gcc libc6-dev iproute2 python3 python3-venv strace util-linux
+# What the tests use beside Go and bin/: Debian's names. The race detector needs a C compiler; the vendor's own SDK needs Python
+# and, for a host name that it has fixed, namespaces of its own (unshare, ip); strace kills a process at any system call;
+# mosquitto is a broker that is not ours.
+test_packages := gcc libc6-dev iproute2 mosquitto python3 python3-venv strace util-linux
 requirements  := $(wildcard test/*/requirements.txt)
 
 .PHONY: all
