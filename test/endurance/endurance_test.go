@@ -3,6 +3,7 @@ package endurance
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -271,4 +272,35 @@ func (w *wire) cut() {
 		}
 		_ = c.Close()
 	}
+}
+
+// TestFiftySubscriptionsComeBackAfterEachCut cuts the wire a hundred times under fifty topic filters.
+func TestFiftySubscriptionsComeBackAfterEachCut(t *testing.T) {
+	r := newRig(t)
+	r.connect(t)
+	var filters []string
+	for i := range 50 {
+		filters = append(filters, fmt.Sprintf("/a1B2c3D4e5F/dev-001/user/f%d/+", i))
+	}
+	subscription, err := r.set.Subscribe(dev, filters, 0)
+	must(t, err)
+	defer subscription.Close()
+	granted := func() {
+		batch, err := subscription.Take(t.Context())
+		must(t, err)
+		if !batch.Granted {
+			t.Fatalf("instead of a grant came %+v", batch)
+		}
+	}
+	granted()
+	var longest time.Duration
+	for i := range uint64(100) {
+		r.wire.cut()
+		r.online(t, i+2)
+		s, err := r.set.Device(dev)
+		must(t, err)
+		granted()
+		longest = max(longest, time.Since(s.StateTime))
+	}
+	t.Logf("the longest wait from CONNACK for 50 filters, of 100: %v", longest)
 }
