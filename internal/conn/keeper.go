@@ -96,12 +96,13 @@ func (k *Keeper) rest() {
 func (k *Keeper) blank() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.vigil == nil && k.unregistered() && k.status.State == event.Idle
+	return k.nothingKnown() && !k.busy
 }
 
-// unregistered reports whether nothing on disk is the device's. mu is held.
-func (k *Keeper) unregistered() bool {
-	return k.status.Credential == nil && !k.status.Wanted && !k.status.RegistrationInterrupted && !k.busy
+// nothingKnown reports whether the device is idle and nothing on disk is its own. mu is held.
+func (k *Keeper) nothingKnown() bool {
+	s := k.status
+	return k.vigil == nil && s.State == event.Idle && s.Credential == nil && !s.Wanted && !s.RegistrationInterrupted
 }
 
 // loginWait is how long the platform's limit of logins keeps the device waiting.
@@ -178,7 +179,11 @@ func (k *Keeper) change(body event.Body, edit func(s *event.Status)) {
 		k.status.NextAttempt = time.Time{}
 	}
 	if body != nil {
-		k.env.events.Publish(body, k.statusLocked())
+		status := k.statusLocked()
+		if k.nothingKnown() {
+			status = event.Status{Device: k.id} // to readers too
+		}
+		k.env.events.Publish(body, status)
 	}
 	close(k.changed)
 	k.changed = make(chan struct{})

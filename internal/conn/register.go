@@ -193,12 +193,5 @@ func (k *Keeper) setBusy(busy bool) {
 
 // tellRegistrationFailed tells why; a device of which nothing else is known does not become known by it.
 func (k *Keeper) tellRegistrationFailed(body event.RegistrationFailed) {
-	k.change(nil, func(st *event.Status) { st.RegistrationInterrupted = body.Interrupted })
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	status := k.statusLocked()
-	if k.vigil == nil && status.State == event.Idle && status.Credential == nil && !status.Wanted && !status.RegistrationInterrupted {
-		status = event.Status{Device: k.id}
-	}
-	k.env.events.Publish(body, status)
+	k.change(body, func(st *event.Status) { st.RegistrationInterrupted = body.Interrupted })
 }

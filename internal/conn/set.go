@@ -163,6 +163,7 @@ func (s *Set) release(k *Keeper) {
 	s.mu.Lock()
 	if k.blank() {
 		delete(s.keepers, k.id)
+		k.readers.finish(ErrUnknownDevice)
 	}
 	s.mu.Unlock()
 	k.answer()

@@ -353,6 +353,29 @@ func TestWithoutACredentialThereIsAnErrorAndNoDevice(t *testing.T) {
 	})
 }
 
+func TestARefusedDeviceThatIsLetGoIsKnownToNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, nil)
+		w.platform.refuse(4)
+		if _, err := w.connect(func(r *ConnectRequest) { c := secretOf("bad"); r.Credential = &c }); err == nil {
+			t.Fatal("it was accepted")
+		}
+		subscription := w.subscribe(own + "x")
+		if _, err := w.Disconnect(t.Context(), dev1); err != nil || len(w.Devices()) != 0 {
+			t.Errorf("%v; known: %v", err, w.Devices())
+		}
+		if _, err := subscription.Take(t.Context()); !errors.Is(err, ErrUnknownDevice) {
+			t.Errorf("its subscription: %v", err)
+		}
+		subscription.Close()
+		synctest.Wait()
+		entry, err := w.log.Open(event.Selection{}).Take(t.Context())
+		if snapshot, ok := entry.Event.Body.(event.Snapshot); err != nil || !ok || len(snapshot.Statuses) != 0 {
+			t.Errorf("the snapshot has %+v, %v", entry.Event.Body, err)
+		}
+	})
+}
+
 func TestTheDeviceMayBeLeftOutWhenThereIsOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, nil)
