@@ -55,8 +55,12 @@ func (f *follower) run(ctx context.Context) error {
 
 // stream follows one stream to its end; the error is never nil.
 func (f *follower) stream(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+	// gRPC would tell the sidecar of the deadline, which may then end the stream first, as if something had failed.
+	asked := ctx
+	ctx, cancel := context.WithCancel(context.WithoutCancel(asked))
 	defer cancel()
+	stop := context.AfterFunc(asked, cancel)
+	defer stop()
 	events, err := f.client.Events(ctx, f.request, grpc.WaitForReady(f.heard))
 	if err != nil {
 		return err
