@@ -32,11 +32,12 @@ var arrows = map[string]string{
 	"event":      "device",
 	"platform":   "device",
 	"credential": "device statedir",
-	"store":      "device statedir",
-	"conn":       "credential device event message platform statedir trust", // what it stores, it asks of an interface
-	"server":     "conn credential device event message platform statedir trust",
+	"store":      "device message statedir",
+	"outbox":     "device message",
+	"conn":       "credential device event message outbox platform statedir trust", // what it stores, it asks of an interface
+	"server":     "conn credential device event message outbox platform statedir trust",
 	"sandbox":    "device platform statedir", // the platform knows nothing of sidecars
-	"cli":        "admin config conn credential device event platform sandbox server statedir store trust",
+	"cli":        "admin config conn credential device event outbox platform sandbox server statedir store trust",
 }
 
 // holders lists, for each library that is kept in its place, the files and directories (with a slash) that may import it.

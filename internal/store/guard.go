@@ -48,12 +48,16 @@ func (db *DB) view(what string, fn func(*bbolt.Tx) error) error {
 func (db *DB) transact(doing string, fn func(*bbolt.Tx) error, run func(*bbolt.DB, func(*bbolt.Tx) error) error) error {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	if db.bolt == nil {
-		return fmt.Errorf("%s: %w", doing, ErrClosed)
-	}
-	err := db.guarded(func() error { return run(db.bolt, fn) })
-	if err != nil {
+	if err := db.whileOpen(func() error { return run(db.bolt, fn) }); err != nil {
 		return fmt.Errorf("%s: %w", doing, statedir.NoRoom(err))
 	}
 	return nil
+}
+
+// whileOpen is guarded for a database that may have been closed. mu is held.
+func (db *DB) whileOpen(fn func() error) error {
+	if db.bolt == nil {
+		return ErrClosed
+	}
+	return db.guarded(fn)
 }

@@ -1,4 +1,5 @@
-// Package store is the embedded database of one sidecar: which devices should be online, and the journal of events.
+// Package store is the embedded database of one sidecar: which devices should be online, the journal of events, and
+// queues of messages.
 //
 // It is one bbolt file, sidecar.db in the state directory. What a method has accepted is on disk when it returns.
 // Credentials are not in here on purpose: a secret that cannot be issued again must not share the fate of a busy file.
@@ -49,6 +50,10 @@ type DB struct {
 	file    *os.File // the one that bolt uses; it carries the lock
 	damage  error    // why bolt must not be touched any more
 	journal journal
+
+	// joining guards jobs, which whoever gets mu next does together. It is taken under mu, not the other way round, and never for long.
+	joining sync.Mutex
+	jobs    []*job
 }
 
 // Option changes a default of Open.

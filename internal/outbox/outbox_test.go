@@ -1,0 +1,408 @@
+package outbox
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/statedir"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var dev = device.ID{ProductKey: "a1B2c3D4e5F", DeviceName: "dev-001"}
+
+// house is an outbox over a real database, which can be told to fail.
+type house struct {
+	*Box
+	t    *testing.T
+	disk *disk
+	bell chan struct{}
+	box  *message.Mailbox
+}
+
+type disk struct {
+	*store.DB
+	mu     sync.Mutex
+	broken error
+}
+
+func (d *disk) breakWith(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.broken = err
+}
+
+func (d *disk) ChangeQueue(c []message.Change) error {
+	d.mu.Lock()
+	err := d.broken
+	d.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return d.DB.ChangeQueue(c)
+}
+
+func open(t *testing.T, dir string, o Options) *house {
+	t.Helper()
+	db, err := store.Open(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	h := &house{t: t, disk: &disk{DB: db}, bell: make(chan struct{}, 1), box: message.NewMailbox()}
+	if h.Box, err = Open(dev, h.disk, o, h.bell, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func fresh(t *testing.T, o Options) (*house, string) {
+	dir := filepath.Join(t.TempDir(), "state")
+	return open(t, dir, o), dir
+}
+
+// again is the outbox after a restart.
+func (h *house) again(dir string, o Options) *house {
+	h.t.Helper()
+	if err := h.disk.Close(); err != nil {
+		h.t.Fatal(err)
+	}
+	return open(h.t, dir, o)
+}
+
+func msg(id uint64, change ...func(*message.Outgoing)) message.Outgoing {
+	m := message.Outgoing{ID: id, Topic: "/t", Payload: fmt.Append(nil, id), QoS: 1, Stored: true}
+	for _, c := range change {
+		c(&m)
+	}
+	return m
+}
+
+func priority(p byte) func(*message.Outgoing) { return func(m *message.Outgoing) { m.Priority = p } }
+
+func ttl(d time.Duration) func(*message.Outgoing) { return func(m *message.Outgoing) { m.TTL = d } }
+
+func key(k string) func(*message.Outgoing) { return func(m *message.Outgoing) { m.Key = k } }
+
+func payload(text string) func(*message.Outgoing) {
+	return func(m *message.Outgoing) { m.Payload = []byte(text) }
+}
+
+// put takes messages and returns the receipts that came at once.
+func (h *house) put(all ...message.Outgoing) []message.Receipt {
+	h.Put(h.box, all)
+	return h.box.Now()
+}
+
+// send takes all that waits, and returns the payloads and the entries.
+func (h *house) send() (payloads []string, entries []*Entry) {
+	for {
+		e, m, ok := h.Next()
+		if !ok {
+			return payloads, entries
+		}
+		payloads, entries = append(payloads, string(m.Payload)), append(entries, e)
+	}
+}
+
+func TestWhatIsStoredIsSentInOrderAlsoAfterARestart(t *testing.T) {
+	h, dir := fresh(t, Options{})
+	for _, r := range h.put(msg(1), msg(2), msg(3, priority(5)), msg(4)) {
+		if r.Outcome != message.Stored || r.Sequence != r.ID {
+			t.Errorf("receipt %+v", r)
+		}
+	}
+	want := []string{"3", "1", "2", "4"}
+	got, entries := h.send()
+	if !slices.Equal(got, want) {
+		t.Errorf("sent %v", got)
+	}
+	for _, e := range entries { // the link was lost
+		h.Return(e)
+	}
+	if got, _ = h.send(); !slices.Equal(got, want) {
+		t.Errorf("sent again %v", got)
+	}
+	h = h.again(dir, Options{})
+	if got, entries = h.send(); !slices.Equal(got, want) {
+		t.Errorf("after a restart %v", got)
+	}
+	h.Settle(entries[:2])
+	h = h.again(dir, Options{})
+	if got, _ = h.send(); !slices.Equal(got, []string{"2", "4"}) {
+		t.Errorf("after another restart %v", got)
+	}
+	if r := h.put(msg(9)); r[0].Sequence != 5 {
+		t.Errorf("numbers go on with %d", r[0].Sequence)
+	}
+}
+
+func TestAnAcknowledgementIsAReceiptAndNews(t *testing.T) {
+	h, _ := fresh(t, Options{})
+	h.put(msg(1), msg(2), msg(3), msg(4, func(m *message.Outgoing) { m.QoS = 0 }))
+	_, entries := h.send()
+	h.Settle([]*Entry{entries[2], entries[0], entries[3]})
+	for i, want := range []message.Receipt{{ID: 3, Outcome: message.Acknowledged}, {ID: 1, Outcome: message.Acknowledged}, {ID: 4, Outcome: message.Sent}} {
+		if got := h.box.Now(); i == 0 && (len(got) != 3 || got[0].ID != want.ID || got[2].Outcome != message.Sent) {
+			t.Errorf("receipts %+v", got)
+		}
+	}
+	told := h.Tick(time.Now())
+	if len(told) != 2 || told[0].Count != 2 || !slices.Equal(told[0].Ranges, []Range{{1, 1}, {3, 3}}) || told[1].Outcome != message.Sent {
+		t.Errorf("told %+v", told)
+	}
+	if s := h.Status(); s.Messages != 1 || s.Counters.Sent != 3 || s.Counters.Stored != 4 || s.Oldest.IsZero() {
+		t.Errorf("status %+v", s)
+	}
+	if told := h.Tick(time.Now()); len(told) != 0 {
+		t.Errorf("told twice %+v", told)
+	}
+}
+
+func TestMessagesExpireWhileTheyWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, dir := fresh(t, Options{TTL: time.Hour})
+		h.put(msg(1, ttl(time.Second)), msg(2, ttl(time.Minute)), msg(3))
+		e, _, _ := h.Next() // under way: it does not expire
+		time.Sleep(2 * time.Minute)
+		if got, _ := h.send(); !slices.Equal(got, []string{"3"}) {
+			t.Errorf("sent %v", got)
+		}
+		told := h.Tick(time.Now())
+		if len(told) != 1 || told[0].Outcome != message.Expired || !errors.Is(told[0].Why, ErrExpired) || told[0].Ranges[0] != (Range{2, 2}) {
+			t.Errorf("told %+v", told)
+		}
+		if r := h.box.Now(); len(r) != 1 || r[0].ID != 2 || r[0].Outcome != message.Expired {
+			t.Errorf("receipts %+v", r)
+		}
+		h.Return(e)
+		if told := h.Tick(time.Now()); len(told) != 1 || told[0].Ranges[0] != (Range{1, 1}) {
+			t.Errorf("after its link was lost: %+v", told)
+		}
+		time.Sleep(2 * time.Hour)
+		h = h.again(dir, Options{})
+		if told := h.Tick(time.Now()); len(told) != 1 || told[0].Outcome != message.Expired {
+			t.Errorf("after a restart %+v", told)
+		}
+	})
+}
+
+func TestAFullOutboxRefuses(t *testing.T) {
+	h, _ := fresh(t, Options{MaxMessages: 2})
+	if r := h.put(msg(1), msg(2), msg(3)); len(r) != 3 || !errors.Is(r[0].Err, ErrFull) || r[0].ID != 3 {
+		t.Errorf("receipts %+v", r)
+	}
+	_, entries := h.send()
+	h.Settle(entries)
+	if r := h.put(msg(4)); r[len(r)-1].Outcome != message.Stored {
+		t.Errorf("then %+v", r)
+	}
+	small, _ := fresh(t, Options{MaxBytes: 100, DropOldest: true})
+	if r := small.put(msg(1, payload(string(make([]byte, 200))))); !errors.Is(r[0].Err, ErrFull) {
+		t.Errorf("a message greater than the outbox: %+v", r)
+	}
+	if s := small.Status(); s.Counters.Refused != 1 || s.Messages != 0 || s.Bytes != 0 {
+		t.Errorf("status %+v", s)
+	}
+}
+
+func TestOrTheOldestOfLeastWorthMakeRoom(t *testing.T) {
+	h, dir := fresh(t, Options{MaxMessages: 3, DropOldest: true})
+	h.put(msg(1, priority(1)), msg(2), msg(3))
+	e, _, _ := h.Next() // 1 is under way
+	for _, r := range h.put(msg(4), msg(5, priority(9))) {
+		switch {
+		case r.ID == 2 || r.ID == 3:
+			if r.Outcome != message.Dropped || !errors.Is(r.Err, ErrFull) {
+				t.Errorf("receipt %+v", r)
+			}
+		case r.Outcome != message.Stored:
+			t.Errorf("receipt %+v", r)
+		}
+	}
+	if told := h.Tick(time.Now()); len(told) != 1 || told[0].Outcome != message.Dropped || told[0].Ranges[0] != (Range{2, 3}) {
+		t.Errorf("told %+v", told)
+	}
+	if r := h.put(msg(6, priority(9)), msg(7, priority(0))); !errors.Is(r[0].Err, ErrFull) && !errors.Is(r[1].Err, ErrFull) {
+		t.Errorf("7 is worth less than all that wait: %+v", r)
+	}
+	h.Return(e)
+	h = h.again(dir, Options{})
+	if got, _ := h.send(); !slices.Equal(got, []string{"5", "6", "1"}) {
+		t.Errorf("left are %v", got)
+	}
+}
+
+func TestAKeyIsTakenOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, dir := fresh(t, Options{})
+		h.put(msg(1, key("k"), payload("x")))
+		r := h.put(msg(2, key("k"), payload("x")), msg(3, key("k"), payload("y")))
+		if len(r) != 2 || r[0].Outcome != message.Stored || !r[0].Duplicate || r[0].Sequence != 1 || !errors.Is(r[1].Err, ErrKeyConflict) {
+			t.Errorf("receipts %+v", r)
+		}
+		h = h.again(dir, Options{})
+		if r := h.put(msg(4, key("k"), payload("x"))); !r[0].Duplicate || r[0].Sequence != 1 {
+			t.Errorf("after a restart %+v", r)
+		}
+		got, entries := h.send()
+		if len(got) != 1 {
+			t.Errorf("sent %v", got)
+		}
+		h.Settle(entries)
+		if r := h.box.Now(); len(r) != 1 || r[0].ID != 4 || r[0].Outcome != message.Acknowledged || !r[0].Duplicate {
+			t.Errorf("the end: %+v", r)
+		}
+		h = h.again(dir, Options{})
+		if r := h.put(msg(5, key("k"), payload("x"))); r[0].Outcome != message.Acknowledged || !r[0].Duplicate || r[0].Sequence != 1 {
+			t.Errorf("after the end and a restart %+v", r)
+		}
+		time.Sleep(25 * time.Hour)
+		h.Tick(time.Now())
+		if r := h.put(msg(6, key("k"), payload("y"))); r[0].Outcome != message.Stored || r[0].Duplicate {
+			t.Errorf("a day later %+v", r)
+		}
+	})
+}
+
+func TestADiskThatIsFullTakesNothingAndLosesNothing(t *testing.T) {
+	h, dir := fresh(t, Options{MaxMessages: 2, DropOldest: true})
+	h.put(msg(1), msg(2))
+	h.disk.breakWith(statedir.ErrDiskFull)
+	if r := h.put(msg(3, key("k"))); len(r) != 1 || !errors.Is(r[0].Err, statedir.ErrDiskFull) {
+		t.Errorf("receipts %+v", r)
+	}
+	got, entries := h.send() // what was to make room is there still
+	if !slices.Equal(got, []string{"1", "2"}) {
+		t.Errorf("sent %v", got)
+	}
+	h.Settle(entries[:1])
+	if r := h.box.Now(); len(r) != 1 || r[0].Outcome != message.Acknowledged {
+		t.Errorf("receipts %+v", r)
+	}
+	h.disk.breakWith(nil)
+	h.Tick(time.Now()) // writes down what it could not
+	h = h.again(dir, Options{})
+	if got, _ := h.send(); !slices.Equal(got, []string{"2"}) {
+		t.Errorf("left are %v", got)
+	}
+	if r := h.put(msg(4, key("k"))); r[0].Outcome != message.Stored || r[0].Duplicate {
+		t.Errorf("the key of what was not taken: %+v", r)
+	}
+}
+
+func TestPayloadsThatDoNotFitIntoMemoryAreReadWhenTheirTurnComes(t *testing.T) {
+	h, _ := fresh(t, Options{})
+	var want []string
+	var all []message.Outgoing
+	for i := range 40 {
+		text := fmt.Sprint(i) + string(make([]byte, 100_000))
+		want, all = append(want, text), append(all, msg(uint64(i), payload(text)))
+	}
+	h.put(all...)
+	if h.cached > cacheBytes {
+		t.Errorf("%d bytes stay in memory", h.cached)
+	}
+	got, entries := h.send()
+	if !slices.Equal(got, want) {
+		t.Error("they come out otherwise")
+	}
+	h.Settle(entries)
+	if h.cached != 0 || h.bytes != 0 || h.messages != 0 {
+		t.Errorf("left are %d bytes in memory, %d on disk, %d messages", h.cached, h.bytes, h.messages)
+	}
+}
+
+func TestADamagedRecordIsDroppedAndTold(t *testing.T) {
+	h, dir := fresh(t, Options{})
+	h.put(msg(1), msg(2))
+	if err := h.disk.DB.ChangeQueue([]message.Change{{Queue: Queue(dev), Sequence: 1, Record: []byte{200, 1}}}); err != nil {
+		t.Fatal(err)
+	}
+	h = h.again(dir, Options{})
+	if got, _ := h.send(); !slices.Equal(got, []string{"2"}) {
+		t.Errorf("sent %v", got)
+	}
+	if told := h.Tick(time.Now()); len(told) != 1 || !errors.Is(told[0].Why, ErrUnreadable) {
+		t.Errorf("told %+v", told)
+	}
+}
+
+func TestAForgottenDeviceTakesItsMessagesWithIt(t *testing.T) {
+	h, dir := fresh(t, Options{})
+	h.put(msg(1), msg(2, key("k")))
+	told, err := h.Drop()
+	if err != nil || len(told) != 1 || told[0].Count != 2 || !errors.Is(told[0].Why, ErrForgotten) {
+		t.Errorf("told %+v, %v", told, err)
+	}
+	if r := h.box.Now(); len(r) != 2 || r[0].Outcome != message.Dropped {
+		t.Errorf("receipts %+v", r)
+	}
+	if r := h.put(msg(3)); !errors.Is(r[0].Err, ErrForgotten) {
+		t.Errorf("then %+v", r)
+	}
+	h = h.again(dir, Options{})
+	if s := h.Status(); s.Messages != 0 {
+		t.Errorf("left are %d", s.Messages)
+	}
+	if ids, err := Stored(h.disk); err != nil || len(ids) != 0 {
+		t.Errorf("devices %v, %v", ids, err)
+	}
+}
+
+func TestManyCallersPutAndNothingIsLost(t *testing.T) {
+	h, dir := fresh(t, Options{})
+	var callers sync.WaitGroup
+	for c := range 16 {
+		callers.Go(func() {
+			box := message.NewMailbox()
+			for i := range 25 {
+				h.Put(box, []message.Outgoing{msg(uint64(c*25 + i))})
+				for _, r := range box.Now() {
+					if r.Outcome != message.Stored {
+						t.Errorf("receipt %+v", r)
+					}
+				}
+			}
+		})
+	}
+	callers.Wait()
+	h = h.again(dir, Options{})
+	got, _ := h.send()
+	slices.Sort(got)
+	if got = slices.Compact(got); len(got) != 400 {
+		t.Errorf("%d of 400 messages", len(got))
+	}
+}
+
+func FuzzStoredRecord(f *testing.F) {
+	_, record, err := newEntry(1, msg(1, key("k"), ttl(time.Hour), priority(3)), time.Now())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(record)
+	f.Add([]byte{})
+	f.Add([]byte{2, '{', '}', 1, 2, 3})
+	f.Fuzz(func(t *testing.T, record []byte) {
+		e, err := readEntry(1, record)
+		m, err2 := decode(record)
+		if (err == nil) != (err2 == nil) {
+			t.Fatalf("readEntry: %v, decode: %v", err, err2)
+		}
+		if err == nil && (e.priority > message.MaxPriority || e.qos > 1 || m.QoS != e.qos || m.Priority != e.priority || len(m.Payload) > len(record)) {
+			t.Errorf("read %+v as %+v", m, e)
+		}
+	})
+}
