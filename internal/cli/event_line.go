@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -124,6 +125,13 @@ func rareTextOf(e *pb.EventsResponse) eventText {
 		f := b.MessagesDropped
 		detail := fmt.Sprintf("%s; the last one on %s", plural(f.GetCount(), "message", "messages"), f.GetTopic())
 		return eventText{"messages dropped", word(f.GetReason(), "DROP_REASON_"), detail, yellow}
+	case *pb.EventsResponse_StoredEnded:
+		e := b.StoredEnded
+		detail := fmt.Sprintf("%s: %s", plural(e.GetCount(), "message", "messages"), ranges(e.GetRanges()))
+		if e.GetReason() == 0 {
+			return eventText{"stored messages", word(e.GetOutcome(), "OUTCOME_"), detail, ""}
+		}
+		return eventText{"stored messages", word(e.GetOutcome(), "OUTCOME_"), detail + ": " + word(e.GetReason(), "ERROR_REASON_"), yellow}
 	case *pb.EventsResponse_Warning:
 		return eventText{"warning", word(b.Warning.GetCode(), "WARNING_CODE_"), b.Warning.GetDetail(), yellow}
 	case *pb.EventsResponse_Forgotten:
@@ -144,4 +152,22 @@ func again(now, next *timestamppb.Timestamp) string {
 		return ""
 	}
 	return "; tries again in " + roughly(next.AsTime().Sub(now.AsTime()))
+}
+
+// ranges names numbers, at most a few ranges of them.
+func ranges(all []*pb.SequenceRange) string {
+	const few = 5
+	var text []string
+	for i, r := range all {
+		if i == few {
+			text = append(text, "…")
+			break
+		}
+		if r.GetFirst() == r.GetLast() {
+			text = append(text, strconv.FormatUint(r.GetFirst(), 10))
+		} else {
+			text = append(text, fmt.Sprintf("%d–%d", r.GetFirst(), r.GetLast()))
+		}
+	}
+	return strings.Join(text, ", ")
 }

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	pb "github.com/linkkit-sidecar/linkkit-sidecar/gen/linkkit_sidecar/v1"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/config"
 )
 
 // maxLine is what a message on a line of its own may be long: the platform takes no more.
@@ -25,6 +27,19 @@ type publishFlags struct {
 	device, topic, text, file string
 	hasText, stream           bool
 	qos                       uint32
+	stored                    bool
+	ttl                       time.Duration
+	priority                  uint32
+	key                       string
+}
+
+// message is one with this payload.
+func (f *publishFlags) message(id uint64, payload []byte) *pb.OutgoingMessage {
+	m := &pb.OutgoingMessage{Id: id, Topic: f.topic, Payload: payload, Qos: &f.qos, Ttl: uint32(f.ttl / time.Second), Priority: f.priority, Key: f.key}
+	if f.stored {
+		m.Assurance = pb.Assurance_ASSURANCE_STORED
+	}
+	return m
 }
 
 func (r *run) publishCommand() *cobra.Command {
@@ -35,14 +50,18 @@ func (r *run) publishCommand() *cobra.Command {
 		Long: `Sends one message: the argument, or the content of --file, or of standard input. It returns when the platform has
 acknowledged it (QoS 1), or when it was written to the link (--qos 0).
 
+With --stored it returns when the message is on the sidecar's disk, whether the device is online or not. From there it is sent
+in its turn, also after a restart, until the platform has it. "linkkit-sidecar status" shows how many wait.
+
 With --stream each line of the file or of standard input is a message. They are sent in their order, many at a time, and what
 became of those that were not acknowledged is told at the end.
 
 The topic must be the device's own: /PRODUCT_KEY/DEVICE_NAME/user/… or /sys/PRODUCT_KEY/DEVICE_NAME/….
 
-Exit codes: 0 acknowledged; 1 not, or not all; 2 wrong flags; 3 no sidecar; 5 timed out.`,
+Exit codes: 0 acknowledged, or stored with --stored; 1 not, or not all; 2 wrong flags; 3 no sidecar; 5 timed out.`,
 		Example: `    linkkit-sidecar publish /a1B2c3D4e5F/dev-001/user/update '{"temperature": 21}'
     linkkit-sidecar publish /a1B2c3D4e5F/dev-001/user/update --file photo.jpg --device a1B2c3D4e5F/dev-001
+    linkkit-sidecar publish /a1B2c3D4e5F/dev-001/user/alarm fire --stored --priority 9 --ttl 3600 --key alarm-17
     sensor | linkkit-sidecar publish /a1B2c3D4e5F/dev-001/user/update --stream --timeout 0`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 1 || len(args) > 2 {
@@ -59,6 +78,10 @@ Exit codes: 0 acknowledged; 1 not, or not all; 2 wrong flags; 3 no sidecar; 5 ti
 	r.deviceFlag(cmd, &f.device, "the `device`, PRODUCT_KEY/DEVICE_NAME; may be left out when the sidecar knows one")
 	fs.StringVarP(&f.file, "file", "f", "", "send the content of this `file`; - is standard input")
 	fs.BoolVar(&f.stream, "stream", false, "each line is a message")
+	fs.BoolVar(&f.stored, "stored", false, "return when it is on the sidecar's disk; it is sent when the device is online")
+	fs.Var(config.Seconds(&f.ttl, 0), "ttl", "with --stored: drop it after so many `seconds` if it was not sent; 0: as the sidecar is set")
+	fs.Uint32Var(&f.priority, "priority", 0, "with --stored: 0 to 9, those with a higher one go first")
+	fs.StringVar(&f.key, "key", "", "with --stored: an idempotency `key`, so that the same message given twice is taken once")
 	fs.Uint32Var(&f.qos, "qos", 1, "0 or 1: whether the platform acknowledges")
 	o.connectionFlags(cmd)
 	return cmd
@@ -68,6 +91,9 @@ func (r *run) publish(ctx context.Context, c *client, f *publishFlags) error {
 	d, err := theDevice(f.device)
 	if err != nil {
 		return err
+	}
+	if f.stream && f.key != "" {
+		return usage(errors.New("--key is for one message: --stream has many"))
 	}
 	if f.hasText && (f.file != "" || f.stream) {
 		return usage(errors.New("a message as an argument goes without --file and --stream"))
@@ -88,7 +114,7 @@ func (r *run) publish(ctx context.Context, c *client, f *publishFlags) error {
 		}
 	}
 	response, err := service.Publish(ctx, &pb.PublishRequest{
-		Device: d, Message: &pb.OutgoingMessage{Topic: f.topic, Payload: payload, Qos: &f.qos},
+		Device: d, Message: f.message(0, payload),
 	})
 	if err != nil {
 		return err
@@ -108,18 +134,28 @@ func (r *run) input(name string) (io.ReadCloser, error) {
 	return os.Open(name)
 }
 
-// publishLines sends each line as a message, and counts what became of them.
+// publishLines sends each line as a message, and counts what became of them. What becomes of stored messages after they are on disk
+// is not waited for.
 func (r *run) publishLines(ctx context.Context, service pb.MessagingServiceClient, d *pb.Device, f *publishFlags, in io.Reader) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	stream, err := service.PublishStream(ctx)
 	if err != nil {
 		return err
 	}
 	sent := make(chan error, 1)
-	go func() { sent <- sendLines(stream, d, f, in) }()
+	unanswered := &countdown{done: cancel}
+	go func() {
+		err := sendLines(stream, d, f, in, unanswered)
+		sent <- err
+		if f.stored && err == nil {
+			unanswered.close()
+		}
+	}()
 	tally := r.newTally()
 	for {
 		response, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) || err != nil && unanswered.isDone() {
 			break
 		}
 		if err != nil {
@@ -127,9 +163,13 @@ func (r *run) publishLines(ctx context.Context, service pb.MessagingServiceClien
 			return err
 		}
 		for _, receipt := range response.GetReceipts() {
+			if f.stored && receipt.GetSequence() > 0 && receipt.GetOutcome() != pb.Outcome_OUTCOME_STORED {
+				continue // it was on disk before
+			}
 			if err := tally.add(receipt); err != nil {
 				return err
 			}
+			unanswered.add(-1)
 		}
 	}
 	tally.end()
@@ -139,13 +179,51 @@ func (r *run) publishLines(ctx context.Context, service pb.MessagingServiceClien
 	return tally.verdict()
 }
 
+// countdown calls done when it has been closed and is at zero.
+type countdown struct {
+	done func()
+
+	mu           sync.Mutex
+	count        int
+	closed, over bool
+}
+
+func (c *countdown) add(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count += n
+	c.check()
+}
+
+func (c *countdown) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	c.check()
+}
+
+// check is called with mu held.
+func (c *countdown) check() {
+	if c.closed && c.count == 0 {
+		c.over = true
+		c.done()
+	}
+}
+
+func (c *countdown) isDone() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.over
+}
+
 // sendLines reads lines and sends as many at once as are there.
-func sendLines(stream pb.MessagingService_PublishStreamClient, d *pb.Device, f *publishFlags, in io.Reader) error {
+func sendLines(stream pb.MessagingService_PublishStreamClient, d *pb.Device, f *publishFlags, in io.Reader, unanswered *countdown) error {
 	reader := bufio.NewReaderSize(in, 64<<10)
 	lines := bufio.NewScanner(reader)
 	lines.Buffer(nil, maxLine+1)
 	request := &pb.PublishStreamRequest{Device: d}
 	flush := func() error {
+		unanswered.add(len(request.GetMessages()))
 		err := stream.Send(request)
 		request = &pb.PublishStreamRequest{}
 		if errors.Is(err, io.EOF) {
@@ -154,9 +232,7 @@ func sendLines(stream pb.MessagingService_PublishStreamClient, d *pb.Device, f *
 		return err
 	}
 	for id := uint64(1); lines.Scan(); id++ {
-		request.Messages = append(request.Messages, &pb.OutgoingMessage{
-			Id: id, Topic: f.topic, Payload: append([]byte(nil), lines.Bytes()...), Qos: &f.qos,
-		})
+		request.Messages = append(request.Messages, f.message(id, append([]byte(nil), lines.Bytes()...)))
 		// What has not been read yet may come much later.
 		if len(request.Messages) >= linesAtOnce || reader.Buffered() == 0 {
 			if err := flush(); err != nil {
@@ -188,9 +264,12 @@ func (r *run) newTally() *tally {
 
 func (t *tally) add(receipt *pb.Receipt) error {
 	t.counts[receipt.GetOutcome()]++
-	bad := receipt.GetOutcome() != pb.Outcome_OUTCOME_ACKNOWLEDGED && receipt.GetOutcome() != pb.Outcome_OUTCOME_SENT
-	if bad && t.first == nil {
-		t.first = receipt
+	switch receipt.GetOutcome() {
+	case pb.Outcome_OUTCOME_ACKNOWLEDGED, pb.Outcome_OUTCOME_SENT, pb.Outcome_OUTCOME_STORED:
+	default:
+		if t.first == nil {
+			t.first = receipt
+		}
 	}
 	if t.r.output == outputJSON {
 		return printJSON(t.r.Stdout, receipt)
@@ -216,7 +295,7 @@ func (t *tally) end() {
 	if t.r.output != outputHuman {
 		return
 	}
-	for outcome := pb.Outcome_OUTCOME_ACKNOWLEDGED; outcome <= pb.Outcome_OUTCOME_UNKNOWN; outcome++ {
+	for outcome := pb.Outcome_OUTCOME_ACKNOWLEDGED; outcome <= pb.Outcome_OUTCOME_DROPPED; outcome++ {
 		if n := t.counts[outcome]; n > 0 {
 			_, _ = fmt.Fprintf(t.r.Stdout, "%d %s\n", n, outcomeText(outcome))
 		}
@@ -241,6 +320,12 @@ func outcomeText(o pb.Outcome) string {
 		return "failed, not sent"
 	case pb.Outcome_OUTCOME_UNKNOWN:
 		return "unknown: the link was lost before the acknowledgement"
+	case pb.Outcome_OUTCOME_STORED:
+		return "stored by the sidecar"
+	case pb.Outcome_OUTCOME_EXPIRED:
+		return "expired before it was sent"
+	case pb.Outcome_OUTCOME_DROPPED:
+		return "dropped from the outbox"
 	default:
 	}
 	return "with an outcome that this version does not know"

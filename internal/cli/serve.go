@@ -15,12 +15,19 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/admin"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/config"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/conn"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/outbox"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/server"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/store"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trust"
 )
 
 const defaultStateDir = "/var/lib/linkkit-sidecar"
+
+// What an outbox may do when it is full.
+const (
+	outboxReject     = "reject"
+	outboxDropOldest = "drop-oldest"
+)
 
 type serveFlags struct {
 	listen                   []string
@@ -34,6 +41,9 @@ type serveFlags struct {
 	journalBytes             int64
 	perMinute, handshakes    int
 	drain                    time.Duration
+	outbox                   outbox.Options
+	outboxFull               string
+	rates                    conn.Rates
 	adminAddress             string
 	adminExposed             bool
 	printConfig              bool
@@ -89,6 +99,12 @@ Exit codes: 0 stopped by a signal; 1 it could not go on; 2 it refused to start, 
 	flags.Int64Var(&f.journalBytes, "journal-bytes", store.DefaultMaxEventBytes, "how many `bytes` of events the journal keeps")
 	flags.IntVar(&f.perMinute, "connects-per-minute", 0, "`logins` of one device in any minute, at most; 0 is no limit but the waits between attempts")
 	flags.IntVar(&f.handshakes, "handshakes", conn.DefaultHandshakes, "`logins` under way at once, of all devices together")
+	flags.IntVar(&f.outbox.MaxMessages, "outbox-messages", outbox.DefaultMaxMessages, "STORED `messages` that a device's outbox holds")
+	flags.Int64Var(&f.outbox.MaxBytes, "outbox-bytes", outbox.DefaultMaxBytes, "`bytes` that a device's outbox holds")
+	flags.StringVar(&f.outboxFull, "outbox-full", outboxReject, "what `happens` to a STORED message that does not fit: reject, or drop-oldest")
+	flags.Var(config.Seconds(&f.outbox.TTL, 0), "outbox-ttl", "`seconds` after which STORED messages that do not say expire; 0 never")
+	flags.Float64Var(&f.rates.MessagesPerSecond, "publish-rate", 0, "`messages` a second that a device sends at most; the platform takes 30; 0 is no limit")
+	flags.Float64Var(&f.rates.BytesPerSecond, "publish-bytes-rate", 0, "`bytes` a second that a device sends at most; the platform takes 1048576; 0 is no limit")
 	flags.Var(config.Seconds(&f.drain, server.DefaultDrainTimeout), "drain-timeout", "`seconds` that calls under way may take when it stops")
 	flags.StringVar(&f.adminAddress, "admin-address", "", "loopback HOST:PORT for /healthz, /readyz and /metrics; default: none")
 	flags.BoolVar(&f.adminExposed, "admin-exposed", false, "let --admin-address be reached from other machines: nothing guards it")
@@ -134,8 +150,17 @@ func (r *run) sidecarOptions(f *serveFlags) (sidecarOptions, error) {
 	o := sidecarOptions{
 		stateDir: f.stateDir, credentialKey: f.credentialKey, journalEvents: f.journalEvents, journalBytes: f.journalBytes,
 		version: r.build().Version, perMinute: f.perMinute, handshakes: f.handshakes,
-		admin: admin.Options{Address: f.adminAddress, Exposed: f.adminExposed},
+		admin: admin.Options{Address: f.adminAddress, Exposed: f.adminExposed}, outbox: f.outbox, rates: f.rates,
 	}
+	switch {
+	case f.outboxFull != outboxReject && f.outboxFull != outboxDropOldest:
+		return o, fmt.Errorf("--outbox-full must be %s or %s, not %s", outboxReject, outboxDropOldest, quoted(f.outboxFull))
+	case f.outbox.MaxMessages < 1 || f.outbox.MaxBytes < 1:
+		return o, errors.New("--outbox-messages and --outbox-bytes must be 1 or more")
+	case f.rates.MessagesPerSecond < 0 || f.rates.BytesPerSecond < 0:
+		return o, errors.New("--publish-rate and --publish-bytes-rate must be above 0, or 0 for no limit")
+	}
+	o.outbox.DropOldest = f.outboxFull == outboxDropOldest
 	if f.caFile != "" {
 		pem, err := os.ReadFile(f.caFile)
 		if err != nil {

@@ -161,5 +161,19 @@ func (r *run) printStatus(s *pb.DeviceStatus) error {
 	if n.GetMessagesUnclaimed() > 0 {
 		row("messages", "%s that nobody had asked for", plural(n.GetMessagesUnclaimed(), "message", "messages"))
 	}
+	if n.GetMessagesSent()+n.GetMessagesUnknown() > 0 {
+		row("sent", "%s; of %d more the acknowledgement did not come", plural(n.GetMessagesSent(), "message", "messages"), n.GetMessagesUnknown())
+	}
+	q := s.GetQueue()
+	if q.GetStoredMessages() > 0 {
+		row("outbox", "%s, %s; the oldest %s",
+			plural(q.GetStoredMessages(), "message", "messages"), bytesText(q.GetStoredBytes()), ago(q.GetOldestStoredTime(), now))
+	}
+	if dropped := n.GetStoredExpired() + n.GetStoredDropped() + n.GetStoredRefused(); dropped > 0 {
+		row("not stored", "%d expired, %d dropped, %d refused", n.GetStoredExpired(), n.GetStoredDropped(), n.GetStoredRefused())
+	}
+	if q.GetShaped() {
+		row("rate", "messages wait: %g a second, %g bytes a second", q.GetMaxMessagesPerSecond(), q.GetMaxBytesPerSecond())
+	}
 	return w.err
 }

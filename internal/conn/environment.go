@@ -10,6 +10,8 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/credential"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/outbox"
 )
 
 // Desired keeps on disk what is wanted of devices. *store.DB does.
@@ -32,6 +34,12 @@ type Options struct {
 	Version string
 	// ConnectsPerMinute is how many logins of one device there may be in any minute. 0 is no limit.
 	ConnectsPerMinute int
+	// Queues keep what is on its way on disk; nil keeps nothing, and takes no STORED message.
+	Queues message.Queues
+	// Outbox bounds each device's outbox.
+	Outbox outbox.Options
+	// Rates bound what each device sends.
+	Rates Rates
 	// Handshakes is how many attempts may be under way at once in the process. 0 is DefaultHandshakes.
 	Handshakes int
 }
@@ -50,13 +58,19 @@ type environment struct {
 	version           string
 	connectsPerMinute int
 	handshakes        chan struct{}
+	queues            message.Queues // nil: none
+	outbox            outbox.Options
+	rates             Rates
 }
 
 func newEnvironment(o Options) *environment {
 	d := newDialer(o.ExtraCA)
 	env := &environment{
 		credentials: o.Credentials, desired: o.Desired, events: o.Events, log: o.Log, dialer: d, open: d.openMQTT,
-		version: o.Version, connectsPerMinute: o.ConnectsPerMinute,
+		version: o.Version, connectsPerMinute: o.ConnectsPerMinute, outbox: o.Outbox, rates: o.Rates,
+	}
+	if o.Queues != nil {
+		env.queues = storedQueues{o.Queues}
 	}
 	if env.log == nil {
 		env.log = slog.New(slog.DiscardHandler)

@@ -18,6 +18,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
+	bolt "github.com/linkkit-sidecar/linkkit-sidecar/internal/store"
 )
 
 func TestMain(m *testing.M) {
@@ -61,7 +62,11 @@ func start(t *testing.T, before *world, change ...func(*Options)) *world {
 	if w.log, err = event.New(w.journal, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Credentials: store, Desired: w.desired, Events: w.log, Version: "test"}
+	db, err := bolt.Open(w.dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Credentials: store, Desired: w.desired, Events: w.log, Version: "test", Queues: db}
 	for _, c := range change {
 		c(&o)
 	}
@@ -79,6 +84,7 @@ func start(t *testing.T, before *world, change ...func(*Options)) *world {
 		set.Wait()
 		logCancel()
 		log.Wait()
+		_ = db.Close()
 	})
 	t.Cleanup(w.stop)
 	return w

@@ -9,6 +9,7 @@ import (
 
 // inbound hands a message from the platform to those who asked for it. It runs on the MQTT library's goroutine: it must not block.
 func (k *Keeper) inbound(m message.Incoming) {
+	k.tally.received.Add(1)
 	matched, slow := k.readers.offer(m)
 	if matched > 0 && slow == 0 {
 		return
@@ -20,6 +21,7 @@ func (k *Keeper) inbound(m message.Incoming) {
 		k.drop(event.DropUnclaimed, m.Topic, 1)
 		return
 	}
+	k.status.Counters.SlowReader += uint64(slow)
 	k.drop(event.DropSlowReader, m.Topic, uint64(slow))
 }
 

@@ -3,11 +3,13 @@ package conn
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/credential"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/outbox"
 )
 
 // Keeper keeps one device online, as long as it is wanted. Callers ask through the Set.
@@ -35,16 +37,24 @@ type Keeper struct {
 	pace           pace
 	drops          drops
 
+	outbox *outbox.Box // nil until there is something for it
+
 	lanes   *lanes
 	filters *filters
 	readers readers
+	shaper  *shaper
+	tally   tally
 }
+
+// tally counts messages, where taking mu for each would be too slow.
+type tally struct{ sent, unknown, received, flying atomic.Int64 }
 
 func newKeeper(id device.ID, env *environment) *Keeper {
 	return &Keeper{
 		id: id, env: env, asking: make(chan struct{}, 1), changed: make(chan struct{}),
 		status: event.Status{Device: id, State: event.Idle, StateTime: time.Now()},
 		pace:   pace{perMinute: env.connectsPerMinute}, lanes: newLanes(), filters: newFilters(),
+		shaper: newShaper(env.rates),
 	}
 }
 
@@ -102,7 +112,7 @@ func (k *Keeper) blank() bool {
 // nothingKnown reports whether the device is idle and nothing on disk is its own. mu is held.
 func (k *Keeper) nothingKnown() bool {
 	s := k.status
-	return k.vigil == nil && s.State == event.Idle && s.Credential == nil && !s.Wanted && !s.RegistrationInterrupted
+	return k.vigil == nil && s.State == event.Idle && s.Credential == nil && !s.Wanted && !s.RegistrationInterrupted && k.outbox == nil
 }
 
 // loginWait is how long the platform's limit of logins keeps the device waiting.
@@ -161,6 +171,19 @@ func (k *Keeper) statusLocked() event.Status {
 		received, sent := k.link.Traffic()
 		s.Counters.BytesReceived += received
 		s.Counters.BytesSent += sent
+	}
+	s.Counters.MessagesSent, s.Counters.MessagesUnknown = uint64(k.tally.sent.Load()), uint64(k.tally.unknown.Load())
+	s.Counters.MessagesReceived = uint64(k.tally.received.Load())
+	s.Queue = event.Queue{
+		Waiting: k.lanes.count(), InFlight: int(k.tally.flying.Load()), Shaped: k.shaper.holding.Load(),
+		MessagesPerSecond: k.env.rates.MessagesPerSecond, BytesPerSecond: k.env.rates.BytesPerSecond,
+	}
+	if k.outbox != nil {
+		o := k.outbox.Status()
+		s.Queue.StoredMessages, s.Queue.StoredBytes, s.Queue.OldestStored = o.Messages, o.Bytes, o.Oldest
+		c := &s.Counters
+		c.Stored, c.StoredSent, c.StoredExpired = o.Counters.Stored, o.Counters.Sent, o.Counters.Expired
+		c.StoredDropped, c.StoredRefused = o.Counters.Dropped, o.Counters.Refused
 	}
 	return s
 }

@@ -56,6 +56,13 @@ func refuse(l *lane, messages []message.Outgoing, why error) {
 	l.box.Put(receipts...)
 }
 
+// count is how many messages wait.
+func (q *lanes) count() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.waiting
+}
+
 // take removes the message whose turn it is.
 func (q *lanes) take() (*lane, message.Outgoing, bool) {
 	q.mu.Lock()

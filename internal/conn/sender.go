@@ -8,6 +8,7 @@ import (
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/outbox"
 )
 
 const (
@@ -22,27 +23,36 @@ const (
 type flight struct {
 	pending pending
 	qos     byte
-	lane    *lane // who sent it
+	entry   *outbox.Entry // of a STORED message
+	lane    *lane         // or else who sent it
 	id      uint64
 }
 
-// sender sends one device's messages over one link: so many at once, the lanes in turn.
+// sender sends one device's messages over one link: so many at once, the lanes in turn, and the outbox in turn with the lanes.
 type sender struct {
 	k       *Keeper
 	l       link
-	slots   chan struct{} // one for each message that may be under way
-	flights chan flight   // in the order in which they were sent
+	slots   chan struct{}      // one for each message that may be under way
+	flights chan flight        // in the order in which they were sent
+	settled chan *outbox.Entry // those of the outbox that have landed
+	turn    bool               // whether it is the outbox's
 }
 
 // send runs a sender until ctx ends or the link does. What is under way when ctx ends is waited for, for a while.
 func (k *Keeper) send(ctx context.Context, l link, window int) {
-	s := &sender{k: k, l: l, slots: make(chan struct{}, window), flights: make(chan flight, window)}
-	var landing sync.WaitGroup
+	s := &sender{
+		k: k, l: l, slots: make(chan struct{}, window), flights: make(chan flight, window), settled: make(chan *outbox.Entry, window),
+	}
+	var landing, settling sync.WaitGroup
 	landing.Go(func() { s.land(ctx) })
+	settling.Go(s.settle)
+	k.lanes.ring() // there may be something in the outbox
 	s.loop(ctx)
 	k.lanes.close(ErrNotOnline) // what waits was not sent
 	close(s.flights)
 	landing.Wait()
+	close(s.settled)
+	settling.Wait()
 }
 
 func (s *sender) loop(ctx context.Context) {
@@ -58,6 +68,7 @@ func (s *sender) loop(ctx context.Context) {
 		if !ok {
 			return
 		}
+		s.k.tally.flying.Add(1)
 		s.flights <- f // has room: there is one for each slot
 	}
 }
@@ -68,14 +79,70 @@ func (s *sender) take(ctx context.Context) (flight, bool) {
 		if ctx.Err() != nil {
 			return flight{}, false
 		}
-		if l, m, ok := s.k.lanes.take(); ok {
-			return flight{pending: s.l.Publish(m.Topic, m.QoS, m.Payload), qos: m.QoS, lane: l, id: m.ID}, true
+		if f, m, ok := s.next(); ok {
+			if !s.k.shaper.hold(ctx, s.k.shaper.spend(len(m.Topic)+len(m.Payload)), s.l.Done()) {
+				s.giveBack(f)
+				return flight{}, false
+			}
+			f.pending, f.qos = s.l.Publish(m.Topic, m.QoS, m.Payload), m.QoS
+			return f, true
 		}
 		select {
 		case <-s.k.lanes.bell:
 		case <-ctx.Done():
 		case <-s.l.Done():
 			return flight{}, false
+		}
+	}
+}
+
+// next is the message whose turn it is.
+func (s *sender) next() (flight, message.Outgoing, bool) {
+	for range 2 {
+		if s.turn = !s.turn; s.turn {
+			if box := s.k.theOutbox(); box != nil {
+				if e, m, ok := box.Next(); ok {
+					return flight{entry: e}, m, true
+				}
+			}
+		} else if l, m, ok := s.k.lanes.take(); ok {
+			return flight{lane: l, id: m.ID}, m, true
+		}
+	}
+	return flight{}, message.Outgoing{}, false
+}
+
+// giveBack is for a message that was not handed to the link after all.
+func (s *sender) giveBack(f flight) {
+	if f.entry != nil {
+		s.giveBackStored(f.entry)
+		return
+	}
+	f.lane.box.Put(message.Receipt{ID: f.id, Outcome: message.Failed, Err: ErrNotOnline})
+}
+
+func (s *sender) giveBackStored(e *outbox.Entry) {
+	if box := s.k.theOutbox(); box != nil { // else the device was forgotten
+		box.Return(e)
+	}
+}
+
+// settle takes what has landed out of the outbox: as much at once as has come together.
+func (s *sender) settle() {
+	for e := range s.settled {
+		some := []*outbox.Entry{e}
+		for more := true; more; {
+			select {
+			case e, open := <-s.settled:
+				if more = open; open {
+					some = append(some, e)
+				}
+			default:
+				more = false
+			}
+		}
+		if box := s.k.theOutbox(); box != nil {
+			box.Settle(some)
 		}
 	}
 }
@@ -89,7 +156,21 @@ func (s *sender) land(ctx context.Context) {
 	defer timer.Stop()
 	for f := range s.flights {
 		timer.Reset(ackTimeout)
-		f.lane.box.Put(f.receipt(s.outcome(f, over, timer.C)))
+		err := s.outcome(f, over, timer.C)
+		s.k.tally.flying.Add(-1)
+		if err == nil {
+			s.k.tally.sent.Add(1)
+		} else {
+			s.k.tally.unknown.Add(1)
+		}
+		switch {
+		case f.entry == nil:
+			f.lane.box.Put(f.receipt(err))
+		case err == nil:
+			s.settled <- f.entry
+		default:
+			s.giveBackStored(f.entry)
+		}
 		<-s.slots
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/credential"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/outbox"
 )
 
 // Set is all devices of one sidecar. Make one with NewSet; its methods may be called from any goroutine.
@@ -67,7 +68,21 @@ func (s *Set) load() error {
 		k.status.Wanted, k.status.Endpoint = true, w.Settings.address(id)
 		s.stored[id] = w
 	}
-	return s.loadInterrupted()
+	return errors.Join(s.loadOutboxes(), s.loadInterrupted())
+}
+
+// loadOutboxes makes a keeper for each device that has STORED messages.
+func (s *Set) loadOutboxes() error {
+	if s.env.queues == nil {
+		return nil
+	}
+	ids, err := outbox.Stored(s.env.queues)
+	for _, id := range ids {
+		if _, failed := s.keeper(id).openOutbox(); failed != nil {
+			err = errors.Join(err, failed)
+		}
+	}
+	return err
 }
 
 // loadInterrupted tells of registrations whose end nobody saw.
@@ -113,7 +128,7 @@ func (s *Set) Run(ctx context.Context) error {
 		s.keeper(id).watch(s, w)
 	}
 	close(s.resumed)
-	<-ctx.Done()
+	s.tickUntil(ctx)
 	s.end(errShutdown)
 	s.mu.Lock()
 	for _, k := range s.keepers {
@@ -121,7 +136,35 @@ func (s *Set) Run(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	s.work.Wait()
+	s.tick(time.Now()) // what has ended is told
 	return nil
+}
+
+// tickUntil does what is due every second, until ctx ends.
+func (s *Set) tickUntil(ctx context.Context) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case now := <-ticker.C:
+			s.tick(now)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *Set) tick(now time.Time) {
+	for _, k := range s.all() {
+		k.tick(now)
+	}
+}
+
+// all is every keeper, in no order.
+func (s *Set) all() []*Keeper {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.keepers))
 }
 
 // hold waits until the device is the caller's alone to change. create makes a keeper for a device that is not known. The caller
@@ -209,12 +252,7 @@ func (s *Set) Device(id device.ID) (event.Status, error) {
 
 // Devices is what is known of all devices, in the order of product key and device name.
 func (s *Set) Devices() []event.Status {
-	s.mu.Lock()
-	all := make([]*Keeper, 0, len(s.keepers))
-	for _, k := range s.keepers {
-		all = append(all, k)
-	}
-	s.mu.Unlock()
+	all := s.all()
 	slices.SortFunc(all, func(a, b *Keeper) int {
 		return cmp.Or(cmp.Compare(a.id.ProductKey, b.id.ProductKey), cmp.Compare(a.id.DeviceName, b.id.DeviceName))
 	})
@@ -278,6 +316,9 @@ func (s *Set) Forget(ctx context.Context, id device.ID, force bool) error {
 	}
 	if err := errors.Join(s.env.credentials.Delete(id), s.env.credentials.End(id)); err != nil {
 		return storage(err)
+	}
+	if err := k.dropOutbox(); err != nil {
+		return err
 	}
 	k.readers.finish(ErrUnknownDevice)
 	k.change(event.Forgotten{}, func(st *event.Status) { *st = event.Status{Device: id, State: event.Idle, StateTime: time.Now()} })

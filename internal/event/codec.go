@@ -39,6 +39,7 @@ var decoders = map[Kind]func([]byte) (Body, error){
 	KindMessagesDropped:     into[MessagesDropped],
 	KindWarning:             into[Warning],
 	KindForgotten:           into[Forgotten],
+	KindStoredEnded:         into[StoredEnded],
 }
 
 func into[T Body](data []byte) (Body, error) {

@@ -63,6 +63,11 @@ func draw(t *rapid.T, v reflect.Value) {
 		v.SetUint(uint64(rapid.Uint8().Draw(t, "byte")))
 	case reflect.Uint64:
 		v.SetUint(rapid.Uint64().Draw(t, "uint"))
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), rapid.IntRange(1, 3).Draw(t, "length"), 3))
+		for i := range v.Len() {
+			draw(t, v.Index(i))
+		}
 	case reflect.Struct:
 		for _, field := range v.Fields() {
 			draw(t, field)

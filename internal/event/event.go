@@ -52,6 +52,8 @@ const (
 	// Those below are made for one reader and never stored.
 	KindSnapshot
 	KindGap
+	// Those below are stored again.
+	KindStoredEnded
 )
 
 // Body is what happened: one of the types below.
@@ -143,6 +145,31 @@ type MessagesDropped struct {
 	Topic  string     `json:"topic"`
 }
 
+// StoredEnded tells that STORED messages ended, all in the same way.
+type StoredEnded struct {
+	Outcome int             `json:"outcome"` // as message.Outcome
+	Reason  EndReason       `json:"reason,omitempty"`
+	Count   uint64          `json:"count"`
+	Ranges  []SequenceRange `json:"ranges"`
+}
+
+// SequenceRange is consecutive numbers of an outbox.
+type SequenceRange struct {
+	First uint64 `json:"first"`
+	Last  uint64 `json:"last"`
+}
+
+// EndReason says why a STORED message was not sent.
+type EndReason int
+
+// The reasons. They are stored: append, never renumber.
+const (
+	EndExpired EndReason = iota + 1
+	EndMadeRoom
+	EndForgotten
+	EndUnreadable
+)
+
 // WarningCode names what should be looked at.
 type WarningCode int
 
@@ -190,3 +217,4 @@ func (Warning) Kind() Kind             { return KindWarning }
 func (Forgotten) Kind() Kind           { return KindForgotten }
 func (Snapshot) Kind() Kind            { return KindSnapshot }
 func (Gap) Kind() Kind                 { return KindGap }
+func (StoredEnded) Kind() Kind         { return KindStoredEnded }

@@ -57,6 +57,18 @@ type Status struct {
 	RegistrationInterrupted bool
 
 	Counters Counters
+	Queue    Queue
+}
+
+// Queue is what waits to be sent.
+type Queue struct {
+	Waiting, InFlight int // CONFIRMED messages; messages of both kinds
+	StoredMessages    int
+	StoredBytes       int64
+	OldestStored      time.Time // zero when there is none
+	MessagesPerSecond float64   // 0 is no limit
+	BytesPerSecond    float64   // 0 is no limit
+	Shaped            bool      // messages wait because of these limits
 }
 
 // CredentialInfo describes a credential without telling it.
@@ -72,4 +84,8 @@ type Counters struct {
 	Attempts, Connects, Refusals, Losses uint64
 	Unclaimed                            uint64 // messages from the platform that nobody had asked for
 	BytesReceived, BytesSent             uint64 // MQTT's, before TLS
+
+	MessagesSent, MessagesUnknown, MessagesReceived                 uint64
+	Stored, StoredSent, StoredExpired, StoredDropped, StoredRefused uint64
+	SlowReader                                                      uint64 // messages that a reader did not take in time
 }

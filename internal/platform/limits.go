@@ -23,6 +23,8 @@ const (
 	MaxSubscriptions = 100
 	// MaxPublishesPerSecond is how many messages of either QoS a device may send; the excess is dropped without an answer.
 	MaxPublishesPerSecond = 30
+	// MaxBytesPerSecond is the throughput of a connection, 1,024 KB a second.
+	MaxBytesPerSecond = 1024 << 10
 	// MaxConnectsPerMinute is how many logins of one device the platform takes.
 	MaxConnectsPerMinute = 5
 	// MaxUnacknowledged is how many messages of QoS 1 the platform sends ahead of their PUBACKs.

@@ -17,6 +17,7 @@ import (
 	pb "github.com/linkkit-sidecar/linkkit-sidecar/gen/linkkit_sidecar/v1"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/store"
 )
 
@@ -310,6 +311,9 @@ func TestEveryKindOfEventIsTranslated(t *testing.T) {
 		pb.EventKind_EVENT_KIND_MESSAGES_DROPPED:     event.MessagesDropped{Count: 1, Reason: event.DropUnclaimed, Topic: "t"},
 		pb.EventKind_EVENT_KIND_WARNING:              event.Warning{Code: event.WarnPlainTCP, Detail: "d"},
 		pb.EventKind_EVENT_KIND_FORGOTTEN:            event.Forgotten{},
+		pb.EventKind_EVENT_KIND_STORED_ENDED: event.StoredEnded{
+			Outcome: int(message.Expired), Reason: event.EndExpired, Count: 3, Ranges: []event.SequenceRange{{First: 1, Last: 3}},
+		},
 		// Those that no request can choose.
 		pb.EventKind(event.KindSnapshot): event.Snapshot{Statuses: []event.Status{{Device: dev1}}, More: true},
 		pb.EventKind(event.KindGap):      event.Gap{Count: 1, Detail: "d"},
@@ -327,9 +331,9 @@ func TestEveryKindOfEventIsTranslated(t *testing.T) {
 			t.Errorf("%T became %s, not %s", body, inner.Name(), name)
 		}
 		// Every field above has a value, so every field of the message must have one.
-		message := to.ProtoReflect().Get(inner).Message()
-		for i := range message.Descriptor().Fields().Len() {
-			if field := message.Descriptor().Fields().Get(i); !message.Has(field) {
+		told := to.ProtoReflect().Get(inner).Message()
+		for i := range told.Descriptor().Fields().Len() {
+			if field := told.Descriptor().Fields().Get(i); !told.Has(field) {
 				t.Errorf("%T: %s is left out", body, field.Name())
 			}
 		}
@@ -347,4 +351,5 @@ func TestEveryKindOfEventIsTranslated(t *testing.T) {
 var allKinds = []event.Kind{
 	event.KindConnecting, event.KindOnline, event.KindRefused, event.KindAttemptFailed, event.KindLost, event.KindDisconnected, event.KindRegistered,
 	event.KindRegistrationFailed, event.KindSubscriptionRefused, event.KindTakeoverSuspected, event.KindMessagesDropped, event.KindWarning, event.KindForgotten,
+	event.KindStoredEnded,
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
@@ -63,10 +64,11 @@ func (s *messaging) Publish(ctx context.Context, req *pb.PublishRequest) (*pb.Pu
 	if err != nil {
 		return nil, err
 	}
-	if err := receipts[0].Err; err != nil {
-		return nil, about(id, within("message", err))
+	r := receipts[0]
+	if r.Err != nil && !r.Duplicate { // how an earlier one ended is an answer, not an error
+		return nil, about(id, within("message", r.Err))
 	}
-	return &pb.PublishResponse{Outcome: pb.Outcome(receipts[0].Outcome)}, nil
+	return &pb.PublishResponse{Outcome: pb.Outcome(r.Outcome), Sequence: r.Sequence, Duplicate: r.Duplicate}, nil
 }
 
 // within puts the path of the message before the field that an error names.
@@ -87,8 +89,15 @@ func outgoingFrom(m *pb.OutgoingMessage) (message.Outgoing, error) {
 		return message.Outgoing{}, &platform.FieldError{Field: "retain", Problem: "must be false: the platform has no retained messages"}
 	case qos > 1:
 		return message.Outgoing{}, &platform.FieldError{Field: "qos", Problem: fmt.Sprintf("is %d; the platform has QoS 0 and 1", qos)}
+	case m.GetAssurance() < 0 || m.GetAssurance() > pb.Assurance_ASSURANCE_STORED:
+		return message.Outgoing{}, &platform.FieldError{Field: "assurance", Problem: "must be CONFIRMED or STORED"}
+	case m.GetPriority() > message.MaxPriority:
+		return message.Outgoing{}, &platform.FieldError{Field: "priority", Problem: fmt.Sprintf("must be 0 to %d", message.MaxPriority)}
 	}
-	return message.Outgoing{ID: m.GetId(), Topic: m.GetTopic(), Payload: m.GetPayload(), QoS: byte(qos)}, nil
+	out := message.Outgoing{ID: m.GetId(), Topic: m.GetTopic(), Payload: m.GetPayload(), QoS: byte(qos)}
+	out.Stored = m.GetAssurance() == pb.Assurance_ASSURANCE_STORED
+	out.TTL, out.Priority, out.Key = time.Duration(m.GetTtl())*time.Second, byte(m.GetPriority()), m.GetKey()
+	return out, nil
 }
 
 func (s *messaging) PublishStream(stream grpc.BidiStreamingServer[pb.PublishStreamRequest, pb.PublishStreamResponse]) error {
@@ -108,7 +117,7 @@ func (s *messaging) PublishStream(stream grpc.BidiStreamingServer[pb.PublishStre
 		return about(id, err)
 	}
 	defer p.Close()
-	x := &exchange{publisher: p, stream: stream, room: semaphore.NewWeighted(maxUnanswered), waiting: map[uint64]struct{}{}}
+	x := &exchange{publisher: p, stream: stream, room: semaphore.NewWeighted(maxUnanswered), waiting: map[uint64]bool{}}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	go x.receive(ctx, first) // ends with the stream, which is when this function has returned
@@ -134,9 +143,9 @@ type exchange struct {
 	room      *semaphore.Weighted // for messages without a receipt
 
 	mu      sync.Mutex
-	waiting map[uint64]struct{} // ids without a receipt
-	over    bool                // no more messages are taken
-	why     error               // how the stream ends
+	waiting map[uint64]bool // ids that await a receipt; true: they have had one
+	over    bool            // no more messages are taken
+	why     error           // how the stream ends
 }
 
 // finish takes no more messages. The stream ends after the last receipt or, with now, at once. The first why counts.
@@ -200,7 +209,7 @@ func (x *exchange) publish(part []*pb.OutgoingMessage) error {
 		if x.over {
 			return x.why
 		}
-		x.waiting[m.GetId()] = struct{}{}
+		x.waiting[m.GetId()] = false
 		out, err := outgoingFrom(m)
 		if err != nil {
 			x.publisher.Receipts().Put(message.Receipt{ID: m.GetId(), Outcome: message.Failed, Err: err})
@@ -240,17 +249,25 @@ func (x *exchange) answer(ctx context.Context) error {
 func (x *exchange) done(receipts []message.Receipt) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	answered := int64(0)
 	for _, r := range receipts {
-		delete(x.waiting, r.ID)
+		if !x.waiting[r.ID] {
+			answered++ // its first
+		}
+		if r.Outcome.Final() {
+			delete(x.waiting, r.ID)
+		} else {
+			x.waiting[r.ID] = true
+		}
 	}
-	x.room.Release(int64(len(receipts)))
+	x.room.Release(answered)
 	if x.over && len(x.waiting) == 0 {
 		x.publisher.Receipts().Close()
 	}
 }
 
 func receiptTo(r message.Receipt) *pb.Receipt {
-	receipt := &pb.Receipt{Id: r.ID, Outcome: pb.Outcome(r.Outcome)}
+	receipt := &pb.Receipt{Id: r.ID, Outcome: pb.Outcome(r.Outcome), Sequence: r.Sequence, Duplicate: r.Duplicate}
 	if r.Err != nil {
 		v, known := judge(r.Err)
 		if !known {

@@ -296,9 +296,13 @@ func TestAllThatIsKnownOfADeviceIsTold(t *testing.T) {
 		Device: dev1, State: event.Waiting, StateTime: now, Wanted: true, Endpoint: "h:1", Attempt: 2, NextAttempt: now, LastCause: event.CauseDNS, LastDetail: "d",
 		LastCauseTime: now, SessionPresent: true, TakeoverSuspected: true, RegistrationInterrupted: true,
 		Credential: &event.CredentialInfo{Kind: "mqtt", Fingerprint: "f", Source: "connect", StoredAt: now},
-		Counters:   event.Counters{Attempts: 1, Connects: 2, Refusals: 3, Losses: 4, Unclaimed: 5, BytesReceived: 6, BytesSent: 7},
+		Counters: event.Counters{
+			Attempts: 1, Connects: 2, Refusals: 3, Losses: 4, Unclaimed: 5, BytesReceived: 6, BytesSent: 7,
+			MessagesSent: 8, MessagesUnknown: 9, MessagesReceived: 10, Stored: 11, StoredSent: 12, StoredExpired: 13, StoredDropped: 14, StoredRefused: 15, SlowReader: 16,
+		},
+		Queue: event.Queue{Waiting: 1, InFlight: 2, StoredMessages: 3, StoredBytes: 4, OldestStored: now, MessagesPerSecond: 5, BytesPerSecond: 6, Shaped: true},
 	})
-	for _, m := range []protoreflect.Message{to.ProtoReflect(), to.GetCredential().ProtoReflect(), to.GetCounters().ProtoReflect()} {
+	for _, m := range []protoreflect.Message{to.ProtoReflect(), to.GetCredential().ProtoReflect(), to.GetCounters().ProtoReflect(), to.GetQueue().ProtoReflect()} {
 		for i := range m.Descriptor().Fields().Len() {
 			if f := m.Descriptor().Fields().Get(i); !m.Has(f) {
 				t.Errorf("%s is left out", f.FullName())

@@ -59,8 +59,32 @@ func statusTo(s event.Status) *pb.DeviceStatus {
 			MessagesUnclaimed: s.Counters.Unclaimed, BytesReceived: s.Counters.BytesReceived, BytesSent: s.Counters.BytesSent,
 		},
 	}
+	c := to.GetCounters()
+	c.MessagesSent, c.MessagesUnknown, c.MessagesReceived = s.Counters.MessagesSent, s.Counters.MessagesUnknown, s.Counters.MessagesReceived
+	c.MessagesStored, c.StoredSent, c.StoredExpired = s.Counters.Stored, s.Counters.StoredSent, s.Counters.StoredExpired
+	c.StoredDropped, c.StoredRefused, c.DroppedSlowReader = s.Counters.StoredDropped, s.Counters.StoredRefused, s.Counters.SlowReader
+	to.Queue = &pb.QueueStatus{
+		Waiting: uint64(s.Queue.Waiting), InFlight: uint64(s.Queue.InFlight),
+		StoredMessages: uint64(s.Queue.StoredMessages), StoredBytes: uint64(s.Queue.StoredBytes), OldestStoredTime: timestamp(s.Queue.OldestStored),
+		MaxMessagesPerSecond: s.Queue.MessagesPerSecond, MaxBytesPerSecond: s.Queue.BytesPerSecond, Shaped: s.Queue.Shaped,
+	}
 	if s.Credential != nil {
 		to.Credential = credentialInfoTo(*s.Credential)
+	}
+	return to
+}
+
+var endReasons = map[event.EndReason]pb.ErrorReason{
+	event.EndExpired:    pb.ErrorReason_ERROR_REASON_MESSAGE_EXPIRED,
+	event.EndMadeRoom:   pb.ErrorReason_ERROR_REASON_OUTBOX_FULL,
+	event.EndForgotten:  pb.ErrorReason_ERROR_REASON_DEVICE_UNKNOWN,
+	event.EndUnreadable: pb.ErrorReason_ERROR_REASON_STORAGE_FAILED,
+}
+
+func storedEndedTo(e event.StoredEnded) *pb.StoredEnded {
+	to := &pb.StoredEnded{Outcome: pb.Outcome(e.Outcome), Reason: endReasons[e.Reason], Count: e.Count}
+	for _, r := range e.Ranges {
+		to.Ranges = append(to.Ranges, &pb.SequenceRange{First: r.First, Last: r.Last})
 	}
 	return to
 }
@@ -129,6 +153,8 @@ func entryTo(e event.Entry) *pb.EventsResponse {
 		to.Event = &pb.EventsResponse_MessagesDropped{MessagesDropped: &pb.MessagesDropped{
 			Count: b.Count, Reason: pb.DropReason(b.Reason), Topic: b.Topic,
 		}}
+	case event.StoredEnded:
+		to.Event = &pb.EventsResponse_StoredEnded{StoredEnded: storedEndedTo(b)}
 	case event.Warning:
 		to.Event = &pb.EventsResponse_Warning{Warning: &pb.Warning{Code: pb.WarningCode(b.Code), Detail: b.Detail}}
 	case event.Forgotten:

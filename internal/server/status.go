@@ -18,6 +18,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/credential"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/outbox"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/statedir"
 )
@@ -64,6 +65,11 @@ var table = []struct {
 	{conn.ErrQueueFull, verdict{codes.ResourceExhausted, pb.ErrorReason_ERROR_REASON_QUEUE_FULL, time.Second}},
 	{conn.ErrFilterRefused, verdict{codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_SUBSCRIPTION_REFUSED, 0}},
 	{conn.ErrTooManyFilters, verdict{codes.ResourceExhausted, pb.ErrorReason_ERROR_REASON_TOO_MANY_SUBSCRIPTIONS, 0}},
+	{outbox.ErrFull, verdict{codes.ResourceExhausted, pb.ErrorReason_ERROR_REASON_OUTBOX_FULL, time.Second}},
+	{outbox.ErrKeyConflict, verdict{codes.AlreadyExists, pb.ErrorReason_ERROR_REASON_KEY_CONFLICT, 0}},
+	{outbox.ErrExpired, verdict{codes.DeadlineExceeded, pb.ErrorReason_ERROR_REASON_MESSAGE_EXPIRED, 0}},
+	{outbox.ErrForgotten, verdict{codes.NotFound, pb.ErrorReason_ERROR_REASON_DEVICE_UNKNOWN, 0}},
+	{outbox.ErrUnreadable, verdict{codes.Internal, pb.ErrorReason_ERROR_REASON_STORAGE_FAILED, 0}},
 	{errDuplicateID, verdict{codes.InvalidArgument, pb.ErrorReason_ERROR_REASON_DUPLICATE_ID, 0}},
 	{device.ErrInvalidID, verdict{codes.InvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID_REQUEST, 0}},
 	{credential.ErrInvalid, verdict{codes.InvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID_REQUEST, 0}},

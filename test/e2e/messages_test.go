@@ -88,7 +88,6 @@ func TestWhatThePlatformWouldDropIsRefusedByName(t *testing.T) {
 
 func TestAMessageUnderWayWhenTheLinkIsLostIsUnknown(t *testing.T) {
 	p, s, messages := connected(t)
-	told := s.Follow(&pb.EventsRequest{})
 	if _, err := p.Console.SetFault(harness.Within(t), &sandboxv1.SetFaultRequest{Fault: &sandboxv1.Fault{
 		Connections: 1, Effect: &sandboxv1.Fault_SwallowPuback{SwallowPuback: true},
 	}}); err != nil {
@@ -100,7 +99,10 @@ func TestAMessageUnderWayWhenTheLinkIsLostIsUnknown(t *testing.T) {
 		}
 	}
 	kick() // the fault acts on the next link
-	told.Await("the link with the fault", func(e *pb.EventsResponse) bool { return e.GetOnline() != nil })
+	harness.Eventually(t, "the link with the fault", func() bool {
+		got, err := s.Devices.GetDevice(harness.Within(t), &pb.GetDeviceRequest{})
+		return err == nil && got.GetStatus().GetCounters().GetConnects() == 2 && got.GetStatus().GetState() == pb.LinkState_LINK_STATE_ONLINE
+	})
 	outcome := make(chan error, 1)
 	go func() {
 		_, err := messages.Publish(harness.Within(t), &pb.PublishRequest{Message: &pb.OutgoingMessage{Topic: ownTopic + "update", Payload: []byte("x")}})
@@ -210,5 +212,57 @@ func TestMessagesComeAgainAfterTheLinkWasLost(t *testing.T) {
 	}
 	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "stopping") {
 		t.Errorf("the stream ended with %v", err)
+	}
+}
+
+func TestStoredMessagesSurviveAKillAndAreSentInOrder(t *testing.T) {
+	p, s, messages := connected(t)
+	if _, err := s.Devices.Disconnect(harness.Within(t), &pb.DisconnectRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	m := func(i int) *pb.PublishRequest {
+		return &pb.PublishRequest{Message: &pb.OutgoingMessage{
+			Topic: ownTopic + "update", Payload: fmt.Append(nil, i), Assurance: pb.Assurance_ASSURANCE_STORED, Key: fmt.Sprint("key-", i),
+		}}
+	}
+	for i := range 20 {
+		if r, err := messages.Publish(harness.Within(t), m(i)); err != nil || r.Outcome != pb.Outcome_OUTCOME_STORED || r.Sequence != uint64(i+1) {
+			t.Fatalf("Publish: %v, %v", r, err)
+		}
+	}
+	c := exec.CommandContext(harness.Within(t), harness.Binary, "publish", "--address", s.Ready["address"], ownTopic+"update", "--stream", "--stored")
+	c.Stdin = strings.NewReader("twenty\ntwenty-one\n")
+	if out, err := c.CombinedOutput(); err != nil || string(out) != "2 stored by the sidecar\n" {
+		t.Errorf("publish --stream --stored: %v\n%s", err, out)
+	}
+	s.Kill()
+	s = harness.StartSidecar(t, p, s.Dir)
+	messages = pb.NewMessagingServiceClient(harness.Dial(t, s.Ready["address"]))
+	if r, err := messages.Publish(harness.Within(t), m(7)); err != nil || !r.Duplicate || r.Sequence != 8 {
+		t.Errorf("given again after the kill: %v, %v", r, err)
+	}
+	told := s.Follow(&pb.EventsRequest{})
+	if got, err := s.Devices.GetDevice(harness.Within(t), &pb.GetDeviceRequest{}); err != nil || got.GetStatus().GetQueue().GetStoredMessages() != 22 {
+		t.Errorf("GetDevice: %v, %v", got, err)
+	}
+	if _, err := s.Devices.Connect(harness.Within(t), &pb.ConnectRequest{Endpoint: p.Endpoint()}); err != nil {
+		t.Fatal(err)
+	}
+	harness.Eventually(t, "the end of all", func() bool {
+		ended := uint64(0)
+		events, _ := told.All()
+		for _, e := range events {
+			if end := e.GetStoredEnded(); end.GetOutcome() == pb.Outcome_OUTCOME_ACKNOWLEDGED {
+				ended += end.GetCount()
+			}
+		}
+		return ended == 22
+	})
+	got := published(t, p)
+	if len(got) != 22 || got[0] != "0" || got[19] != "19" || got[21] != "twenty-one" {
+		t.Errorf("the platform got %v", got)
+	}
+	if r, err := messages.Publish(harness.Within(t), m(7)); err != nil || !r.Duplicate || r.Outcome != pb.Outcome_OUTCOME_ACKNOWLEDGED {
+		t.Errorf("given again after the end: %v, %v", r, err)
 	}
 }

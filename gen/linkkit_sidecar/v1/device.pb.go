@@ -459,7 +459,9 @@ type DeviceStatus struct {
 	// A registration began and its end was not seen (the sidecar was killed, say). Register may be called again.
 	RegistrationInterrupted bool `protobuf:"varint,14,opt,name=registration_interrupted,json=registrationInterrupted,proto3" json:"registration_interrupted,omitempty"`
 	// What was counted since the sidecar started.
-	Counters      *DeviceCounters `protobuf:"bytes,15,opt,name=counters,proto3" json:"counters,omitempty"`
+	Counters *DeviceCounters `protobuf:"bytes,15,opt,name=counters,proto3" json:"counters,omitempty"`
+	// What waits to be sent.
+	Queue         *QueueStatus `protobuf:"bytes,16,opt,name=queue,proto3" json:"queue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -599,6 +601,122 @@ func (x *DeviceStatus) GetCounters() *DeviceCounters {
 	return nil
 }
 
+func (x *DeviceStatus) GetQueue() *QueueStatus {
+	if x != nil {
+		return x.Queue
+	}
+	return nil
+}
+
+// QueueStatus is what waits to be sent to the platform.
+type QueueStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// CONFIRMED messages that wait for their turn.
+	Waiting uint64 `protobuf:"varint,1,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// Messages that were sent and are not acknowledged.
+	InFlight uint64 `protobuf:"varint,2,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// STORED messages in the outbox.
+	StoredMessages uint64 `protobuf:"varint,3,opt,name=stored_messages,json=storedMessages,proto3" json:"stored_messages,omitempty"`
+	// Bytes of these.
+	StoredBytes uint64 `protobuf:"varint,4,opt,name=stored_bytes,json=storedBytes,proto3" json:"stored_bytes,omitempty"`
+	// When the oldest of them was taken; absent when there is none.
+	OldestStoredTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=oldest_stored_time,json=oldestStoredTime,proto3" json:"oldest_stored_time,omitempty"`
+	// How many messages a second the sidecar sends at most; 0 is no limit of its own.
+	MaxMessagesPerSecond float64 `protobuf:"fixed64,6,opt,name=max_messages_per_second,json=maxMessagesPerSecond,proto3" json:"max_messages_per_second,omitempty"`
+	// How many bytes a second; 0 is no limit of its own.
+	MaxBytesPerSecond float64 `protobuf:"fixed64,7,opt,name=max_bytes_per_second,json=maxBytesPerSecond,proto3" json:"max_bytes_per_second,omitempty"`
+	// Whether messages wait now because of these limits.
+	Shaped        bool `protobuf:"varint,8,opt,name=shaped,proto3" json:"shaped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueStatus) Reset() {
+	*x = QueueStatus{}
+	mi := &file_linkkit_sidecar_v1_device_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueStatus) ProtoMessage() {}
+
+func (x *QueueStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_v1_device_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueStatus.ProtoReflect.Descriptor instead.
+func (*QueueStatus) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_device_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *QueueStatus) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *QueueStatus) GetInFlight() uint64 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *QueueStatus) GetStoredMessages() uint64 {
+	if x != nil {
+		return x.StoredMessages
+	}
+	return 0
+}
+
+func (x *QueueStatus) GetStoredBytes() uint64 {
+	if x != nil {
+		return x.StoredBytes
+	}
+	return 0
+}
+
+func (x *QueueStatus) GetOldestStoredTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldestStoredTime
+	}
+	return nil
+}
+
+func (x *QueueStatus) GetMaxMessagesPerSecond() float64 {
+	if x != nil {
+		return x.MaxMessagesPerSecond
+	}
+	return 0
+}
+
+func (x *QueueStatus) GetMaxBytesPerSecond() float64 {
+	if x != nil {
+		return x.MaxBytesPerSecond
+	}
+	return 0
+}
+
+func (x *QueueStatus) GetShaped() bool {
+	if x != nil {
+		return x.Shaped
+	}
+	return false
+}
+
 // DeviceCounters counts since the sidecar started.
 type DeviceCounters struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -615,14 +733,32 @@ type DeviceCounters struct {
 	// Bytes received on the device's links, before TLS.
 	BytesReceived uint64 `protobuf:"varint,6,opt,name=bytes_received,json=bytesReceived,proto3" json:"bytes_received,omitempty"`
 	// Bytes sent on the device's links, before TLS.
-	BytesSent     uint64 `protobuf:"varint,7,opt,name=bytes_sent,json=bytesSent,proto3" json:"bytes_sent,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	BytesSent uint64 `protobuf:"varint,7,opt,name=bytes_sent,json=bytesSent,proto3" json:"bytes_sent,omitempty"`
+	// Messages that the platform acknowledged, or, with QoS 0, that were written to the link.
+	MessagesSent uint64 `protobuf:"varint,8,opt,name=messages_sent,json=messagesSent,proto3" json:"messages_sent,omitempty"`
+	// Messages whose acknowledgement had not come when their link was lost; STORED ones among them were sent again.
+	MessagesUnknown uint64 `protobuf:"varint,9,opt,name=messages_unknown,json=messagesUnknown,proto3" json:"messages_unknown,omitempty"`
+	// Messages that the platform sent.
+	MessagesReceived uint64 `protobuf:"varint,10,opt,name=messages_received,json=messagesReceived,proto3" json:"messages_received,omitempty"`
+	// STORED messages taken.
+	MessagesStored uint64 `protobuf:"varint,11,opt,name=messages_stored,json=messagesStored,proto3" json:"messages_stored,omitempty"`
+	// STORED messages that the platform acknowledged, or, with QoS 0, that were written to the link.
+	StoredSent uint64 `protobuf:"varint,12,opt,name=stored_sent,json=storedSent,proto3" json:"stored_sent,omitempty"`
+	// STORED messages whose `ttl` passed.
+	StoredExpired uint64 `protobuf:"varint,13,opt,name=stored_expired,json=storedExpired,proto3" json:"stored_expired,omitempty"`
+	// STORED messages that made room for newer ones.
+	StoredDropped uint64 `protobuf:"varint,14,opt,name=stored_dropped,json=storedDropped,proto3" json:"stored_dropped,omitempty"`
+	// STORED messages that were not taken because the outbox was full.
+	StoredRefused uint64 `protobuf:"varint,15,opt,name=stored_refused,json=storedRefused,proto3" json:"stored_refused,omitempty"`
+	// Messages that a reader did not take in time.
+	DroppedSlowReader uint64 `protobuf:"varint,16,opt,name=dropped_slow_reader,json=droppedSlowReader,proto3" json:"dropped_slow_reader,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *DeviceCounters) Reset() {
 	*x = DeviceCounters{}
-	mi := &file_linkkit_sidecar_v1_device_proto_msgTypes[3]
+	mi := &file_linkkit_sidecar_v1_device_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -634,7 +770,7 @@ func (x *DeviceCounters) String() string {
 func (*DeviceCounters) ProtoMessage() {}
 
 func (x *DeviceCounters) ProtoReflect() protoreflect.Message {
-	mi := &file_linkkit_sidecar_v1_device_proto_msgTypes[3]
+	mi := &file_linkkit_sidecar_v1_device_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -647,7 +783,7 @@ func (x *DeviceCounters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceCounters.ProtoReflect.Descriptor instead.
 func (*DeviceCounters) Descriptor() ([]byte, []int) {
-	return file_linkkit_sidecar_v1_device_proto_rawDescGZIP(), []int{3}
+	return file_linkkit_sidecar_v1_device_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *DeviceCounters) GetAttempts() uint64 {
@@ -699,6 +835,69 @@ func (x *DeviceCounters) GetBytesSent() uint64 {
 	return 0
 }
 
+func (x *DeviceCounters) GetMessagesSent() uint64 {
+	if x != nil {
+		return x.MessagesSent
+	}
+	return 0
+}
+
+func (x *DeviceCounters) GetMessagesUnknown() uint64 {
+	if x != nil {
+		return x.MessagesUnknown
+	}
+	return 0
+}
+
+func (x *DeviceCounters) GetMessagesReceived() uint64 {
+	if x != nil {
+		return x.MessagesReceived
+	}
+	return 0
+}
+
+func (x *DeviceCounters) GetMessagesStored() uint64 {
+	if x != nil {
+		return x.MessagesStored
+	}
+	return 0
+}
+
+func (x *DeviceCounters) GetStoredSent() uint64 {
+	if x != nil {
+		return x.StoredSent
+	}
+	return 0
+}
+
+func (x *DeviceCounters) GetStoredExpired() uint64 {
+	if x != nil {
+		return x.StoredExpired
+	}
+	return 0
+}
+
+func (x *DeviceCounters) GetStoredDropped() uint64 {
+	if x != nil {
+		return x.StoredDropped
+	}
+	return 0
+}
+
+func (x *DeviceCounters) GetStoredRefused() uint64 {
+	if x != nil {
+		return x.StoredRefused
+	}
+	return 0
+}
+
+func (x *DeviceCounters) GetDroppedSlowReader() uint64 {
+	if x != nil {
+		return x.DroppedSlowReader
+	}
+	return 0
+}
+
 var File_linkkit_sidecar_v1_device_proto protoreflect.FileDescriptor
 
 const file_linkkit_sidecar_v1_device_proto_rawDesc = "" +
@@ -714,7 +913,7 @@ const file_linkkit_sidecar_v1_device_proto_rawDesc = "" +
 	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\x12\x16\n" +
 	"\x06source\x18\x03 \x01(\tR\x06source\x12;\n" +
 	"\vstored_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"storedTime\"\xfe\x05\n" +
+	"storedTime\"\xb5\x06\n" +
 	"\fDeviceStatus\x122\n" +
 	"\x06device\x18\x01 \x01(\v2\x1a.linkkit_sidecar.v1.DeviceR\x06device\x123\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1d.linkkit_sidecar.v1.LinkStateR\x05state\x129\n" +
@@ -736,7 +935,17 @@ const file_linkkit_sidecar_v1_device_proto_rawDesc = "" +
 	"credential\x18\r \x01(\v2\".linkkit_sidecar.v1.CredentialInfoR\n" +
 	"credential\x129\n" +
 	"\x18registration_interrupted\x18\x0e \x01(\bR\x17registrationInterrupted\x12>\n" +
-	"\bcounters\x18\x0f \x01(\v2\".linkkit_sidecar.v1.DeviceCountersR\bcounters\"\xf1\x01\n" +
+	"\bcounters\x18\x0f \x01(\v2\".linkkit_sidecar.v1.DeviceCountersR\bcounters\x125\n" +
+	"\x05queue\x18\x10 \x01(\v2\x1f.linkkit_sidecar.v1.QueueStatusR\x05queue\"\xda\x02\n" +
+	"\vQueueStatus\x12\x18\n" +
+	"\awaiting\x18\x01 \x01(\x04R\awaiting\x12\x1b\n" +
+	"\tin_flight\x18\x02 \x01(\x04R\binFlight\x12'\n" +
+	"\x0fstored_messages\x18\x03 \x01(\x04R\x0estoredMessages\x12!\n" +
+	"\fstored_bytes\x18\x04 \x01(\x04R\vstoredBytes\x12H\n" +
+	"\x12oldest_stored_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x10oldestStoredTime\x125\n" +
+	"\x17max_messages_per_second\x18\x06 \x01(\x01R\x14maxMessagesPerSecond\x12/\n" +
+	"\x14max_bytes_per_second\x18\a \x01(\x01R\x11maxBytesPerSecond\x12\x16\n" +
+	"\x06shaped\x18\b \x01(\bR\x06shaped\"\xdd\x04\n" +
 	"\x0eDeviceCounters\x12\x1a\n" +
 	"\battempts\x18\x01 \x01(\x04R\battempts\x12\x1a\n" +
 	"\bconnects\x18\x02 \x01(\x04R\bconnects\x12\x1a\n" +
@@ -745,7 +954,18 @@ const file_linkkit_sidecar_v1_device_proto_rawDesc = "" +
 	"\x12messages_unclaimed\x18\x05 \x01(\x04R\x11messagesUnclaimed\x12%\n" +
 	"\x0ebytes_received\x18\x06 \x01(\x04R\rbytesReceived\x12\x1d\n" +
 	"\n" +
-	"bytes_sent\x18\a \x01(\x04R\tbytesSent*\x9f\x01\n" +
+	"bytes_sent\x18\a \x01(\x04R\tbytesSent\x12#\n" +
+	"\rmessages_sent\x18\b \x01(\x04R\fmessagesSent\x12)\n" +
+	"\x10messages_unknown\x18\t \x01(\x04R\x0fmessagesUnknown\x12+\n" +
+	"\x11messages_received\x18\n" +
+	" \x01(\x04R\x10messagesReceived\x12'\n" +
+	"\x0fmessages_stored\x18\v \x01(\x04R\x0emessagesStored\x12\x1f\n" +
+	"\vstored_sent\x18\f \x01(\x04R\n" +
+	"storedSent\x12%\n" +
+	"\x0estored_expired\x18\r \x01(\x04R\rstoredExpired\x12%\n" +
+	"\x0estored_dropped\x18\x0e \x01(\x04R\rstoredDropped\x12%\n" +
+	"\x0estored_refused\x18\x0f \x01(\x04R\rstoredRefused\x12.\n" +
+	"\x13dropped_slow_reader\x18\x10 \x01(\x04R\x11droppedSlowReader*\x9f\x01\n" +
 	"\tLinkState\x12\x1a\n" +
 	"\x16LINK_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fLINK_STATE_IDLE\x10\x01\x12\x19\n" +
@@ -802,7 +1022,7 @@ func file_linkkit_sidecar_v1_device_proto_rawDescGZIP() []byte {
 }
 
 var file_linkkit_sidecar_v1_device_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_linkkit_sidecar_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_linkkit_sidecar_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_linkkit_sidecar_v1_device_proto_goTypes = []any{
 	(LinkState)(0),                // 0: linkkit_sidecar.v1.LinkState
 	(Cause)(0),                    // 1: linkkit_sidecar.v1.Cause
@@ -810,25 +1030,28 @@ var file_linkkit_sidecar_v1_device_proto_goTypes = []any{
 	(*Device)(nil),                // 3: linkkit_sidecar.v1.Device
 	(*CredentialInfo)(nil),        // 4: linkkit_sidecar.v1.CredentialInfo
 	(*DeviceStatus)(nil),          // 5: linkkit_sidecar.v1.DeviceStatus
-	(*DeviceCounters)(nil),        // 6: linkkit_sidecar.v1.DeviceCounters
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*QueueStatus)(nil),           // 6: linkkit_sidecar.v1.QueueStatus
+	(*DeviceCounters)(nil),        // 7: linkkit_sidecar.v1.DeviceCounters
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_linkkit_sidecar_v1_device_proto_depIdxs = []int32{
 	2,  // 0: linkkit_sidecar.v1.CredentialInfo.kind:type_name -> linkkit_sidecar.v1.CredentialKind
-	7,  // 1: linkkit_sidecar.v1.CredentialInfo.stored_time:type_name -> google.protobuf.Timestamp
+	8,  // 1: linkkit_sidecar.v1.CredentialInfo.stored_time:type_name -> google.protobuf.Timestamp
 	3,  // 2: linkkit_sidecar.v1.DeviceStatus.device:type_name -> linkkit_sidecar.v1.Device
 	0,  // 3: linkkit_sidecar.v1.DeviceStatus.state:type_name -> linkkit_sidecar.v1.LinkState
-	7,  // 4: linkkit_sidecar.v1.DeviceStatus.state_time:type_name -> google.protobuf.Timestamp
-	7,  // 5: linkkit_sidecar.v1.DeviceStatus.next_attempt_time:type_name -> google.protobuf.Timestamp
+	8,  // 4: linkkit_sidecar.v1.DeviceStatus.state_time:type_name -> google.protobuf.Timestamp
+	8,  // 5: linkkit_sidecar.v1.DeviceStatus.next_attempt_time:type_name -> google.protobuf.Timestamp
 	1,  // 6: linkkit_sidecar.v1.DeviceStatus.last_cause:type_name -> linkkit_sidecar.v1.Cause
-	7,  // 7: linkkit_sidecar.v1.DeviceStatus.last_cause_time:type_name -> google.protobuf.Timestamp
+	8,  // 7: linkkit_sidecar.v1.DeviceStatus.last_cause_time:type_name -> google.protobuf.Timestamp
 	4,  // 8: linkkit_sidecar.v1.DeviceStatus.credential:type_name -> linkkit_sidecar.v1.CredentialInfo
-	6,  // 9: linkkit_sidecar.v1.DeviceStatus.counters:type_name -> linkkit_sidecar.v1.DeviceCounters
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	7,  // 9: linkkit_sidecar.v1.DeviceStatus.counters:type_name -> linkkit_sidecar.v1.DeviceCounters
+	6,  // 10: linkkit_sidecar.v1.DeviceStatus.queue:type_name -> linkkit_sidecar.v1.QueueStatus
+	8,  // 11: linkkit_sidecar.v1.QueueStatus.oldest_stored_time:type_name -> google.protobuf.Timestamp
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_linkkit_sidecar_v1_device_proto_init() }
@@ -842,7 +1065,7 @@ func file_linkkit_sidecar_v1_device_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_linkkit_sidecar_v1_device_proto_rawDesc), len(file_linkkit_sidecar_v1_device_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

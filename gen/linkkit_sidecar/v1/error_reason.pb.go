@@ -108,6 +108,12 @@ const (
 	ErrorReason_ERROR_REASON_TOO_MANY_SUBSCRIPTIONS ErrorReason = 43
 	// InvalidArgument: a message on the stream has the id of one that has no receipt yet; neither is sent twice.
 	ErrorReason_ERROR_REASON_DUPLICATE_ID ErrorReason = 44
+	// ResourceExhausted: the device's outbox holds as many messages, or bytes, as it may.
+	ErrorReason_ERROR_REASON_OUTBOX_FULL ErrorReason = 45
+	// AlreadyExists: the idempotency key is that of a message with other content.
+	ErrorReason_ERROR_REASON_KEY_CONFLICT ErrorReason = 46
+	// DeadlineExceeded: in receipts and events; the message's time to live passed before it was sent.
+	ErrorReason_ERROR_REASON_MESSAGE_EXPIRED ErrorReason = 47
 	// Internal: a fault of the sidecar itself; its log has more.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 50
 )
@@ -156,6 +162,9 @@ var (
 		42: "ERROR_REASON_SUBSCRIPTION_REFUSED",
 		43: "ERROR_REASON_TOO_MANY_SUBSCRIPTIONS",
 		44: "ERROR_REASON_DUPLICATE_ID",
+		45: "ERROR_REASON_OUTBOX_FULL",
+		46: "ERROR_REASON_KEY_CONFLICT",
+		47: "ERROR_REASON_MESSAGE_EXPIRED",
 		50: "ERROR_REASON_INTERNAL",
 	}
 	ErrorReason_value = map[string]int32{
@@ -200,6 +209,9 @@ var (
 		"ERROR_REASON_SUBSCRIPTION_REFUSED":       42,
 		"ERROR_REASON_TOO_MANY_SUBSCRIPTIONS":     43,
 		"ERROR_REASON_DUPLICATE_ID":               44,
+		"ERROR_REASON_OUTBOX_FULL":                45,
+		"ERROR_REASON_KEY_CONFLICT":               46,
+		"ERROR_REASON_MESSAGE_EXPIRED":            47,
 		"ERROR_REASON_INTERNAL":                   50,
 	}
 )
@@ -235,7 +247,7 @@ var File_linkkit_sidecar_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_linkkit_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"%linkkit_sidecar/v1/error_reason.proto\x12\x12linkkit_sidecar.v1*\xbe\v\n" +
+	"%linkkit_sidecar/v1/error_reason.proto\x12\x12linkkit_sidecar.v1*\x9d\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12\x1f\n" +
@@ -278,7 +290,10 @@ const file_linkkit_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\x17ERROR_REASON_QUEUE_FULL\x10)\x12%\n" +
 	"!ERROR_REASON_SUBSCRIPTION_REFUSED\x10*\x12'\n" +
 	"#ERROR_REASON_TOO_MANY_SUBSCRIPTIONS\x10+\x12\x1d\n" +
-	"\x19ERROR_REASON_DUPLICATE_ID\x10,\x12\x19\n" +
+	"\x19ERROR_REASON_DUPLICATE_ID\x10,\x12\x1c\n" +
+	"\x18ERROR_REASON_OUTBOX_FULL\x10-\x12\x1d\n" +
+	"\x19ERROR_REASON_KEY_CONFLICT\x10.\x12 \n" +
+	"\x1cERROR_REASON_MESSAGE_EXPIRED\x10/\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x102BTZRgithub.com/linkkit-sidecar/linkkit-sidecar/gen/linkkit_sidecar/v1;linkkitsidecarv1b\x06proto3"
 
 var (

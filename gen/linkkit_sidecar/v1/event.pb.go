@@ -55,6 +55,8 @@ const (
 	EventKind_EVENT_KIND_WARNING EventKind = 12
 	// The sidecar forgot a device.
 	EventKind_EVENT_KIND_FORGOTTEN EventKind = 13
+	// STORED messages ended.
+	EventKind_EVENT_KIND_STORED_ENDED EventKind = 16
 )
 
 // Enum value maps for EventKind.
@@ -74,6 +76,7 @@ var (
 		11: "EVENT_KIND_MESSAGES_DROPPED",
 		12: "EVENT_KIND_WARNING",
 		13: "EVENT_KIND_FORGOTTEN",
+		16: "EVENT_KIND_STORED_ENDED",
 	}
 	EventKind_value = map[string]int32{
 		"EVENT_KIND_UNSPECIFIED":          0,
@@ -90,6 +93,7 @@ var (
 		"EVENT_KIND_MESSAGES_DROPPED":     11,
 		"EVENT_KIND_WARNING":              12,
 		"EVENT_KIND_FORGOTTEN":            13,
+		"EVENT_KIND_STORED_ENDED":         16,
 	}
 )
 
@@ -382,6 +386,7 @@ type EventsResponse struct {
 	//	*EventsResponse_Warning
 	//	*EventsResponse_Forgotten
 	//	*EventsResponse_EventsLost
+	//	*EventsResponse_StoredEnded
 	Event         isEventsResponse_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -580,6 +585,15 @@ func (x *EventsResponse) GetEventsLost() *EventsLost {
 	return nil
 }
 
+func (x *EventsResponse) GetStoredEnded() *StoredEnded {
+	if x != nil {
+		if x, ok := x.Event.(*EventsResponse_StoredEnded); ok {
+			return x.StoredEnded
+		}
+	}
+	return nil
+}
+
 type isEventsResponse_Event interface {
 	isEventsResponse_Event()
 }
@@ -659,6 +673,11 @@ type EventsResponse_EventsLost struct {
 	EventsLost *EventsLost `protobuf:"bytes,18,opt,name=events_lost,json=eventsLost,proto3,oneof"`
 }
 
+type EventsResponse_StoredEnded struct {
+	// STORED messages ended.
+	StoredEnded *StoredEnded `protobuf:"bytes,19,opt,name=stored_ended,json=storedEnded,proto3,oneof"`
+}
+
 func (*EventsResponse_Snapshot) isEventsResponse_Event() {}
 
 func (*EventsResponse_Connecting) isEventsResponse_Event() {}
@@ -688,6 +707,8 @@ func (*EventsResponse_Warning) isEventsResponse_Event() {}
 func (*EventsResponse_Forgotten) isEventsResponse_Event() {}
 
 func (*EventsResponse_EventsLost) isEventsResponse_Event() {}
+
+func (*EventsResponse_StoredEnded) isEventsResponse_Event() {}
 
 // StateSnapshot is where things stand at the head of the journal.
 type StateSnapshot struct {
@@ -1458,6 +1479,135 @@ func (x *MessagesDropped) GetTopic() string {
 	return ""
 }
 
+// StoredEnded tells that STORED messages ended. Each message is in exactly one such event. Messages that ended in the same way are told
+// together, at most once a second.
+type StoredEnded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How they ended: ACKNOWLEDGED, SENT (QoS 0), EXPIRED or DROPPED.
+	Outcome Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=linkkit_sidecar.v1.Outcome" json:"outcome,omitempty"`
+	// Why, for EXPIRED and DROPPED; see Outcome.
+	Reason ErrorReason `protobuf:"varint,2,opt,name=reason,proto3,enum=linkkit_sidecar.v1.ErrorReason" json:"reason,omitempty"`
+	// How many.
+	Count uint64 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	// Which, by their numbers in the outbox, in rising order; at most 100 ranges in an event.
+	Ranges        []*SequenceRange `protobuf:"bytes,4,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoredEnded) Reset() {
+	*x = StoredEnded{}
+	mi := &file_linkkit_sidecar_v1_event_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoredEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoredEnded) ProtoMessage() {}
+
+func (x *StoredEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_v1_event_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoredEnded.ProtoReflect.Descriptor instead.
+func (*StoredEnded) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_event_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *StoredEnded) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *StoredEnded) GetReason() ErrorReason {
+	if x != nil {
+		return x.Reason
+	}
+	return ErrorReason_ERROR_REASON_UNSPECIFIED
+}
+
+func (x *StoredEnded) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *StoredEnded) GetRanges() []*SequenceRange {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+// SequenceRange is consecutive numbers.
+type SequenceRange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first.
+	First uint64 `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"`
+	// The last.
+	Last          uint64 `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SequenceRange) Reset() {
+	*x = SequenceRange{}
+	mi := &file_linkkit_sidecar_v1_event_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SequenceRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SequenceRange) ProtoMessage() {}
+
+func (x *SequenceRange) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_v1_event_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SequenceRange.ProtoReflect.Descriptor instead.
+func (*SequenceRange) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_event_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SequenceRange) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *SequenceRange) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
 // Warning tells of something that works but should be looked at.
 type Warning struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1471,7 +1621,7 @@ type Warning struct {
 
 func (x *Warning) Reset() {
 	*x = Warning{}
-	mi := &file_linkkit_sidecar_v1_event_proto_msgTypes[15]
+	mi := &file_linkkit_sidecar_v1_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1483,7 +1633,7 @@ func (x *Warning) String() string {
 func (*Warning) ProtoMessage() {}
 
 func (x *Warning) ProtoReflect() protoreflect.Message {
-	mi := &file_linkkit_sidecar_v1_event_proto_msgTypes[15]
+	mi := &file_linkkit_sidecar_v1_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1496,7 +1646,7 @@ func (x *Warning) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Warning.ProtoReflect.Descriptor instead.
 func (*Warning) Descriptor() ([]byte, []int) {
-	return file_linkkit_sidecar_v1_event_proto_rawDescGZIP(), []int{15}
+	return file_linkkit_sidecar_v1_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Warning) GetCode() WarningCode {
@@ -1522,7 +1672,7 @@ type Forgotten struct {
 
 func (x *Forgotten) Reset() {
 	*x = Forgotten{}
-	mi := &file_linkkit_sidecar_v1_event_proto_msgTypes[16]
+	mi := &file_linkkit_sidecar_v1_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1684,7 @@ func (x *Forgotten) String() string {
 func (*Forgotten) ProtoMessage() {}
 
 func (x *Forgotten) ProtoReflect() protoreflect.Message {
-	mi := &file_linkkit_sidecar_v1_event_proto_msgTypes[16]
+	mi := &file_linkkit_sidecar_v1_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1697,7 @@ func (x *Forgotten) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forgotten.ProtoReflect.Descriptor instead.
 func (*Forgotten) Descriptor() ([]byte, []int) {
-	return file_linkkit_sidecar_v1_event_proto_rawDescGZIP(), []int{16}
+	return file_linkkit_sidecar_v1_event_proto_rawDescGZIP(), []int{18}
 }
 
 // EventsLost tells that events between this answer and the one before are gone: the journal is bounded, and they had left it.
@@ -1564,7 +1714,7 @@ type EventsLost struct {
 
 func (x *EventsLost) Reset() {
 	*x = EventsLost{}
-	mi := &file_linkkit_sidecar_v1_event_proto_msgTypes[17]
+	mi := &file_linkkit_sidecar_v1_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1726,7 @@ func (x *EventsLost) String() string {
 func (*EventsLost) ProtoMessage() {}
 
 func (x *EventsLost) ProtoReflect() protoreflect.Message {
-	mi := &file_linkkit_sidecar_v1_event_proto_msgTypes[17]
+	mi := &file_linkkit_sidecar_v1_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1739,7 @@ func (x *EventsLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsLost.ProtoReflect.Descriptor instead.
 func (*EventsLost) Descriptor() ([]byte, []int) {
-	return file_linkkit_sidecar_v1_event_proto_rawDescGZIP(), []int{17}
+	return file_linkkit_sidecar_v1_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *EventsLost) GetCount() uint64 {
@@ -1610,14 +1760,15 @@ var File_linkkit_sidecar_v1_event_proto protoreflect.FileDescriptor
 
 const file_linkkit_sidecar_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1elinkkit_sidecar/v1/event.proto\x12\x12linkkit_sidecar.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1flinkkit_sidecar/v1/device.proto\"C\n" +
+	"\x1elinkkit_sidecar/v1/event.proto\x12\x12linkkit_sidecar.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1flinkkit_sidecar/v1/device.proto\x1a%linkkit_sidecar/v1/error_reason.proto\x1a\"linkkit_sidecar/v1/messaging.proto\"C\n" +
 	"\x06Cursor\x12\x1d\n" +
 	"\x05epoch\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05epoch\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\"\xca\x01\n" +
 	"\rEventsRequest\x12?\n" +
 	"\adevices\x18\x01 \x03(\v2\x1a.linkkit_sidecar.v1.DeviceB\t\xbaH\x06\x92\x01\x03\x10\x90NR\adevices\x120\n" +
 	"\x05after\x18\x02 \x01(\v2\x1a.linkkit_sidecar.v1.CursorR\x05after\x12F\n" +
-	"\x05kinds\x18\x03 \x03(\x0e2\x1d.linkkit_sidecar.v1.EventKindB\x11\xbaH\x0e\x92\x01\v\x10@\"\a\x82\x01\x04\x10\x01 \x00R\x05kinds\"\xc7\t\n" +
+	"\x05kinds\x18\x03 \x03(\x0e2\x1d.linkkit_sidecar.v1.EventKindB\x11\xbaH\x0e\x92\x01\v\x10@\"\a\x82\x01\x04\x10\x01 \x00R\x05kinds\"\x8d\n" +
+	"\n" +
 	"\x0eEventsResponse\x122\n" +
 	"\x06cursor\x18\x01 \x01(\v2\x1a.linkkit_sidecar.v1.CursorR\x06cursor\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x122\n" +
@@ -1642,7 +1793,8 @@ const file_linkkit_sidecar_v1_event_proto_rawDesc = "" +
 	"\awarning\x18\x10 \x01(\v2\x1b.linkkit_sidecar.v1.WarningH\x00R\awarning\x12=\n" +
 	"\tforgotten\x18\x11 \x01(\v2\x1d.linkkit_sidecar.v1.ForgottenH\x00R\tforgotten\x12A\n" +
 	"\vevents_lost\x18\x12 \x01(\v2\x1e.linkkit_sidecar.v1.EventsLostH\x00R\n" +
-	"eventsLostB\a\n" +
+	"eventsLost\x12D\n" +
+	"\fstored_ended\x18\x13 \x01(\v2\x1f.linkkit_sidecar.v1.StoredEndedH\x00R\vstoredEndedB\a\n" +
 	"\x05event\"_\n" +
 	"\rStateSnapshot\x12:\n" +
 	"\adevices\x18\x01 \x03(\v2 .linkkit_sidecar.v1.DeviceStatusR\adevices\x12\x12\n" +
@@ -1696,7 +1848,15 @@ const file_linkkit_sidecar_v1_event_proto_rawDesc = "" +
 	"\x0fMessagesDropped\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x04R\x05count\x126\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x1e.linkkit_sidecar.v1.DropReasonR\x06reason\x12\x14\n" +
-	"\x05topic\x18\x03 \x01(\tR\x05topic\"V\n" +
+	"\x05topic\x18\x03 \x01(\tR\x05topic\"\xce\x01\n" +
+	"\vStoredEnded\x125\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2\x1b.linkkit_sidecar.v1.OutcomeR\aoutcome\x127\n" +
+	"\x06reason\x18\x02 \x01(\x0e2\x1f.linkkit_sidecar.v1.ErrorReasonR\x06reason\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\x04R\x05count\x129\n" +
+	"\x06ranges\x18\x04 \x03(\v2!.linkkit_sidecar.v1.SequenceRangeR\x06ranges\"9\n" +
+	"\rSequenceRange\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\x04R\x05first\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\x04R\x04last\"V\n" +
 	"\aWarning\x123\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x1f.linkkit_sidecar.v1.WarningCodeR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\"\v\n" +
@@ -1704,7 +1864,7 @@ const file_linkkit_sidecar_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"EventsLost\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x04R\x05count\x12\x16\n" +
-	"\x06detail\x18\x02 \x01(\tR\x06detail*\x9c\x03\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail*\xb9\x03\n" +
 	"\tEventKind\x12\x1a\n" +
 	"\x16EVENT_KIND_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15EVENT_KIND_CONNECTING\x10\x01\x12\x15\n" +
@@ -1720,7 +1880,8 @@ const file_linkkit_sidecar_v1_event_proto_rawDesc = "" +
 	"\x12\x1f\n" +
 	"\x1bEVENT_KIND_MESSAGES_DROPPED\x10\v\x12\x16\n" +
 	"\x12EVENT_KIND_WARNING\x10\f\x12\x18\n" +
-	"\x14EVENT_KIND_FORGOTTEN\x10\r*a\n" +
+	"\x14EVENT_KIND_FORGOTTEN\x10\r\x12\x1b\n" +
+	"\x17EVENT_KIND_STORED_ENDED\x10\x10*a\n" +
 	"\n" +
 	"DropReason\x12\x1b\n" +
 	"\x17DROP_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
@@ -1746,7 +1907,7 @@ func file_linkkit_sidecar_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_linkkit_sidecar_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_linkkit_sidecar_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_linkkit_sidecar_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_linkkit_sidecar_v1_event_proto_goTypes = []any{
 	(EventKind)(0),                // 0: linkkit_sidecar.v1.EventKind
 	(DropReason)(0),               // 1: linkkit_sidecar.v1.DropReason
@@ -1766,22 +1927,26 @@ var file_linkkit_sidecar_v1_event_proto_goTypes = []any{
 	(*SubscriptionRefused)(nil),   // 15: linkkit_sidecar.v1.SubscriptionRefused
 	(*TakeoverSuspected)(nil),     // 16: linkkit_sidecar.v1.TakeoverSuspected
 	(*MessagesDropped)(nil),       // 17: linkkit_sidecar.v1.MessagesDropped
-	(*Warning)(nil),               // 18: linkkit_sidecar.v1.Warning
-	(*Forgotten)(nil),             // 19: linkkit_sidecar.v1.Forgotten
-	(*EventsLost)(nil),            // 20: linkkit_sidecar.v1.EventsLost
-	(*Device)(nil),                // 21: linkkit_sidecar.v1.Device
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
-	(*DeviceStatus)(nil),          // 23: linkkit_sidecar.v1.DeviceStatus
-	(Cause)(0),                    // 24: linkkit_sidecar.v1.Cause
-	(*CredentialInfo)(nil),        // 25: linkkit_sidecar.v1.CredentialInfo
+	(*StoredEnded)(nil),           // 18: linkkit_sidecar.v1.StoredEnded
+	(*SequenceRange)(nil),         // 19: linkkit_sidecar.v1.SequenceRange
+	(*Warning)(nil),               // 20: linkkit_sidecar.v1.Warning
+	(*Forgotten)(nil),             // 21: linkkit_sidecar.v1.Forgotten
+	(*EventsLost)(nil),            // 22: linkkit_sidecar.v1.EventsLost
+	(*Device)(nil),                // 23: linkkit_sidecar.v1.Device
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(*DeviceStatus)(nil),          // 25: linkkit_sidecar.v1.DeviceStatus
+	(Cause)(0),                    // 26: linkkit_sidecar.v1.Cause
+	(*CredentialInfo)(nil),        // 27: linkkit_sidecar.v1.CredentialInfo
+	(Outcome)(0),                  // 28: linkkit_sidecar.v1.Outcome
+	(ErrorReason)(0),              // 29: linkkit_sidecar.v1.ErrorReason
 }
 var file_linkkit_sidecar_v1_event_proto_depIdxs = []int32{
-	21, // 0: linkkit_sidecar.v1.EventsRequest.devices:type_name -> linkkit_sidecar.v1.Device
+	23, // 0: linkkit_sidecar.v1.EventsRequest.devices:type_name -> linkkit_sidecar.v1.Device
 	3,  // 1: linkkit_sidecar.v1.EventsRequest.after:type_name -> linkkit_sidecar.v1.Cursor
 	0,  // 2: linkkit_sidecar.v1.EventsRequest.kinds:type_name -> linkkit_sidecar.v1.EventKind
 	3,  // 3: linkkit_sidecar.v1.EventsResponse.cursor:type_name -> linkkit_sidecar.v1.Cursor
-	22, // 4: linkkit_sidecar.v1.EventsResponse.time:type_name -> google.protobuf.Timestamp
-	21, // 5: linkkit_sidecar.v1.EventsResponse.device:type_name -> linkkit_sidecar.v1.Device
+	24, // 4: linkkit_sidecar.v1.EventsResponse.time:type_name -> google.protobuf.Timestamp
+	23, // 5: linkkit_sidecar.v1.EventsResponse.device:type_name -> linkkit_sidecar.v1.Device
 	6,  // 6: linkkit_sidecar.v1.EventsResponse.snapshot:type_name -> linkkit_sidecar.v1.StateSnapshot
 	7,  // 7: linkkit_sidecar.v1.EventsResponse.connecting:type_name -> linkkit_sidecar.v1.Connecting
 	8,  // 8: linkkit_sidecar.v1.EventsResponse.online:type_name -> linkkit_sidecar.v1.Online
@@ -1794,28 +1959,32 @@ var file_linkkit_sidecar_v1_event_proto_depIdxs = []int32{
 	15, // 15: linkkit_sidecar.v1.EventsResponse.subscription_refused:type_name -> linkkit_sidecar.v1.SubscriptionRefused
 	16, // 16: linkkit_sidecar.v1.EventsResponse.takeover_suspected:type_name -> linkkit_sidecar.v1.TakeoverSuspected
 	17, // 17: linkkit_sidecar.v1.EventsResponse.messages_dropped:type_name -> linkkit_sidecar.v1.MessagesDropped
-	18, // 18: linkkit_sidecar.v1.EventsResponse.warning:type_name -> linkkit_sidecar.v1.Warning
-	19, // 19: linkkit_sidecar.v1.EventsResponse.forgotten:type_name -> linkkit_sidecar.v1.Forgotten
-	20, // 20: linkkit_sidecar.v1.EventsResponse.events_lost:type_name -> linkkit_sidecar.v1.EventsLost
-	23, // 21: linkkit_sidecar.v1.StateSnapshot.devices:type_name -> linkkit_sidecar.v1.DeviceStatus
-	22, // 22: linkkit_sidecar.v1.Online.connack_time:type_name -> google.protobuf.Timestamp
-	24, // 23: linkkit_sidecar.v1.Refused.cause:type_name -> linkkit_sidecar.v1.Cause
-	22, // 24: linkkit_sidecar.v1.Refused.next_attempt_time:type_name -> google.protobuf.Timestamp
-	24, // 25: linkkit_sidecar.v1.AttemptFailed.cause:type_name -> linkkit_sidecar.v1.Cause
-	22, // 26: linkkit_sidecar.v1.AttemptFailed.next_attempt_time:type_name -> google.protobuf.Timestamp
-	24, // 27: linkkit_sidecar.v1.Lost.cause:type_name -> linkkit_sidecar.v1.Cause
-	22, // 28: linkkit_sidecar.v1.Lost.next_attempt_time:type_name -> google.protobuf.Timestamp
-	24, // 29: linkkit_sidecar.v1.Disconnected.cause:type_name -> linkkit_sidecar.v1.Cause
-	25, // 30: linkkit_sidecar.v1.Registered.credential:type_name -> linkkit_sidecar.v1.CredentialInfo
-	24, // 31: linkkit_sidecar.v1.RegistrationFailed.cause:type_name -> linkkit_sidecar.v1.Cause
-	22, // 32: linkkit_sidecar.v1.TakeoverSuspected.next_attempt_time:type_name -> google.protobuf.Timestamp
-	1,  // 33: linkkit_sidecar.v1.MessagesDropped.reason:type_name -> linkkit_sidecar.v1.DropReason
-	2,  // 34: linkkit_sidecar.v1.Warning.code:type_name -> linkkit_sidecar.v1.WarningCode
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	20, // 18: linkkit_sidecar.v1.EventsResponse.warning:type_name -> linkkit_sidecar.v1.Warning
+	21, // 19: linkkit_sidecar.v1.EventsResponse.forgotten:type_name -> linkkit_sidecar.v1.Forgotten
+	22, // 20: linkkit_sidecar.v1.EventsResponse.events_lost:type_name -> linkkit_sidecar.v1.EventsLost
+	18, // 21: linkkit_sidecar.v1.EventsResponse.stored_ended:type_name -> linkkit_sidecar.v1.StoredEnded
+	25, // 22: linkkit_sidecar.v1.StateSnapshot.devices:type_name -> linkkit_sidecar.v1.DeviceStatus
+	24, // 23: linkkit_sidecar.v1.Online.connack_time:type_name -> google.protobuf.Timestamp
+	26, // 24: linkkit_sidecar.v1.Refused.cause:type_name -> linkkit_sidecar.v1.Cause
+	24, // 25: linkkit_sidecar.v1.Refused.next_attempt_time:type_name -> google.protobuf.Timestamp
+	26, // 26: linkkit_sidecar.v1.AttemptFailed.cause:type_name -> linkkit_sidecar.v1.Cause
+	24, // 27: linkkit_sidecar.v1.AttemptFailed.next_attempt_time:type_name -> google.protobuf.Timestamp
+	26, // 28: linkkit_sidecar.v1.Lost.cause:type_name -> linkkit_sidecar.v1.Cause
+	24, // 29: linkkit_sidecar.v1.Lost.next_attempt_time:type_name -> google.protobuf.Timestamp
+	26, // 30: linkkit_sidecar.v1.Disconnected.cause:type_name -> linkkit_sidecar.v1.Cause
+	27, // 31: linkkit_sidecar.v1.Registered.credential:type_name -> linkkit_sidecar.v1.CredentialInfo
+	26, // 32: linkkit_sidecar.v1.RegistrationFailed.cause:type_name -> linkkit_sidecar.v1.Cause
+	24, // 33: linkkit_sidecar.v1.TakeoverSuspected.next_attempt_time:type_name -> google.protobuf.Timestamp
+	1,  // 34: linkkit_sidecar.v1.MessagesDropped.reason:type_name -> linkkit_sidecar.v1.DropReason
+	28, // 35: linkkit_sidecar.v1.StoredEnded.outcome:type_name -> linkkit_sidecar.v1.Outcome
+	29, // 36: linkkit_sidecar.v1.StoredEnded.reason:type_name -> linkkit_sidecar.v1.ErrorReason
+	19, // 37: linkkit_sidecar.v1.StoredEnded.ranges:type_name -> linkkit_sidecar.v1.SequenceRange
+	2,  // 38: linkkit_sidecar.v1.Warning.code:type_name -> linkkit_sidecar.v1.WarningCode
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_linkkit_sidecar_v1_event_proto_init() }
@@ -1824,6 +1993,8 @@ func file_linkkit_sidecar_v1_event_proto_init() {
 		return
 	}
 	file_linkkit_sidecar_v1_device_proto_init()
+	file_linkkit_sidecar_v1_error_reason_proto_init()
+	file_linkkit_sidecar_v1_messaging_proto_init()
 	file_linkkit_sidecar_v1_event_proto_msgTypes[2].OneofWrappers = []any{
 		(*EventsResponse_Snapshot)(nil),
 		(*EventsResponse_Connecting)(nil),
@@ -1840,6 +2011,7 @@ func file_linkkit_sidecar_v1_event_proto_init() {
 		(*EventsResponse_Warning)(nil),
 		(*EventsResponse_Forgotten)(nil),
 		(*EventsResponse_EventsLost)(nil),
+		(*EventsResponse_StoredEnded)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1847,7 +2019,7 @@ func file_linkkit_sidecar_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_linkkit_sidecar_v1_event_proto_rawDesc), len(file_linkkit_sidecar_v1_event_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -22,6 +22,60 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Assurance is what an app wants to have been done before it is answered.
+type Assurance int32
+
+const (
+	// As CONFIRMED.
+	Assurance_ASSURANCE_UNSPECIFIED Assurance = 0
+	// Sent now, or not at all: the receipt is the platform's acknowledgement.
+	Assurance_ASSURANCE_CONFIRMED Assurance = 1
+	// On disk in the device's outbox. From there it is sent in its turn, again after each loss of the link and each restart, until the
+	// platform acknowledges it, or its `ttl` has passed, or the outbox drops it. The platform may get it twice.
+	Assurance_ASSURANCE_STORED Assurance = 2
+)
+
+// Enum value maps for Assurance.
+var (
+	Assurance_name = map[int32]string{
+		0: "ASSURANCE_UNSPECIFIED",
+		1: "ASSURANCE_CONFIRMED",
+		2: "ASSURANCE_STORED",
+	}
+	Assurance_value = map[string]int32{
+		"ASSURANCE_UNSPECIFIED": 0,
+		"ASSURANCE_CONFIRMED":   1,
+		"ASSURANCE_STORED":      2,
+	}
+)
+
+func (x Assurance) Enum() *Assurance {
+	p := new(Assurance)
+	*p = x
+	return p
+}
+
+func (x Assurance) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Assurance) Descriptor() protoreflect.EnumDescriptor {
+	return file_linkkit_sidecar_v1_messaging_proto_enumTypes[0].Descriptor()
+}
+
+func (Assurance) Type() protoreflect.EnumType {
+	return &file_linkkit_sidecar_v1_messaging_proto_enumTypes[0]
+}
+
+func (x Assurance) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Assurance.Descriptor instead.
+func (Assurance) EnumDescriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{0}
+}
+
 // Outcome is what became of a message.
 type Outcome int32
 
@@ -34,8 +88,15 @@ const (
 	Outcome_OUTCOME_SENT Outcome = 2
 	// It was not sent and will not be; `reason` says why.
 	Outcome_OUTCOME_FAILED Outcome = 3
-	// The link was lost before PUBACK came: the platform may have it.
+	// CONFIRMED: the link was lost before PUBACK came: the platform may have it.
 	Outcome_OUTCOME_UNKNOWN Outcome = 4
+	// STORED: it is on disk. One more receipt follows.
+	Outcome_OUTCOME_STORED Outcome = 5
+	// STORED: its `ttl` passed before it was sent.
+	Outcome_OUTCOME_EXPIRED Outcome = 6
+	// STORED: the outbox dropped it; `reason` says why: OUTBOX_FULL made room for a newer one (`drop_oldest`), DEVICE_UNKNOWN the device was
+	// forgotten, STORAGE_FAILED its record could not be read.
+	Outcome_OUTCOME_DROPPED Outcome = 7
 )
 
 // Enum value maps for Outcome.
@@ -46,6 +107,9 @@ var (
 		2: "OUTCOME_SENT",
 		3: "OUTCOME_FAILED",
 		4: "OUTCOME_UNKNOWN",
+		5: "OUTCOME_STORED",
+		6: "OUTCOME_EXPIRED",
+		7: "OUTCOME_DROPPED",
 	}
 	Outcome_value = map[string]int32{
 		"OUTCOME_UNSPECIFIED":  0,
@@ -53,6 +117,9 @@ var (
 		"OUTCOME_SENT":         2,
 		"OUTCOME_FAILED":       3,
 		"OUTCOME_UNKNOWN":      4,
+		"OUTCOME_STORED":       5,
+		"OUTCOME_EXPIRED":      6,
+		"OUTCOME_DROPPED":      7,
 	}
 )
 
@@ -67,11 +134,11 @@ func (x Outcome) String() string {
 }
 
 func (Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_linkkit_sidecar_v1_messaging_proto_enumTypes[0].Descriptor()
+	return file_linkkit_sidecar_v1_messaging_proto_enumTypes[1].Descriptor()
 }
 
 func (Outcome) Type() protoreflect.EnumType {
-	return &file_linkkit_sidecar_v1_messaging_proto_enumTypes[0]
+	return &file_linkkit_sidecar_v1_messaging_proto_enumTypes[1]
 }
 
 func (x Outcome) Number() protoreflect.EnumNumber {
@@ -80,13 +147,13 @@ func (x Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outcome.Descriptor instead.
 func (Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{0}
+	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{1}
 }
 
 // OutgoingMessage is a message from the device to the platform.
 type OutgoingMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// PublishStream: the app's id for the receipt, unique among the messages of the stream that have none yet. Publish ignores it.
+	// PublishStream: the app's id for the receipts, unique among the messages of the stream that await one. Publish ignores it.
 	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The topic, without wildcards.
 	Topic string `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
@@ -95,7 +162,18 @@ type OutgoingMessage struct {
 	// 0 or 1. Default 1. With 0 nothing acknowledges the message.
 	Qos *uint32 `protobuf:"varint,4,opt,name=qos,proto3,oneof" json:"qos,omitempty"`
 	// The platform has no retained messages: true is an error.
-	Retain        bool `protobuf:"varint,5,opt,name=retain,proto3" json:"retain,omitempty"`
+	Retain bool `protobuf:"varint,5,opt,name=retain,proto3" json:"retain,omitempty"`
+	// What to do before it is answered. Default CONFIRMED.
+	Assurance Assurance `protobuf:"varint,6,opt,name=assurance,proto3,enum=linkkit_sidecar.v1.Assurance" json:"assurance,omitempty"`
+	// STORED: after how many seconds it expires if it was not sent, 1 to 31536000 (a year). Default 0: the sidecar's `outbox-ttl`, which
+	// by default is never. With CONFIRMED it must be 0.
+	Ttl uint32 `protobuf:"varint,7,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// STORED: 0 to 9; those with a higher one are sent first. Default 0. With CONFIRMED it must be 0.
+	Priority uint32 `protobuf:"varint,8,opt,name=priority,proto3" json:"priority,omitempty"`
+	// STORED: an idempotency key, at most 128 bytes, that an app gives again when it does not know whether a message was taken. A message
+	// whose key is known is not taken twice: its receipts are those of the first. A key is known until a day after the first one has
+	// ended; of ended ones the 10000 newest keys of a device are. Default "": no key. With CONFIRMED it must be empty.
+	Key           string `protobuf:"bytes,9,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -165,6 +243,34 @@ func (x *OutgoingMessage) GetRetain() bool {
 	return false
 }
 
+func (x *OutgoingMessage) GetAssurance() Assurance {
+	if x != nil {
+		return x.Assurance
+	}
+	return Assurance_ASSURANCE_UNSPECIFIED
+}
+
+func (x *OutgoingMessage) GetTtl() uint32 {
+	if x != nil {
+		return x.Ttl
+	}
+	return 0
+}
+
+func (x *OutgoingMessage) GetPriority() uint32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *OutgoingMessage) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
 // PublishRequest is one message of a device.
 type PublishRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -220,11 +326,15 @@ func (x *PublishRequest) GetMessage() *OutgoingMessage {
 	return nil
 }
 
-// PublishResponse says that the message was acknowledged, or written to the link.
+// PublishResponse says that the message was acknowledged, written to the link, or is on disk.
 type PublishResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// ACKNOWLEDGED for QoS 1, SENT for QoS 0.
-	Outcome       Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=linkkit_sidecar.v1.Outcome" json:"outcome,omitempty"`
+	// CONFIRMED: ACKNOWLEDGED for QoS 1, SENT for QoS 0. STORED: STORED, or how it has ended when its key is of one that has.
+	Outcome Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=linkkit_sidecar.v1.Outcome" json:"outcome,omitempty"`
+	// STORED: the message's number in the device's outbox, from 1 upwards; events of its end name it.
+	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// STORED: the key was known, and this is what became of the first.
+	Duplicate     bool `protobuf:"varint,3,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -264,6 +374,20 @@ func (x *PublishResponse) GetOutcome() Outcome {
 		return x.Outcome
 	}
 	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *PublishResponse) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *PublishResponse) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
 }
 
 // PublishStreamRequest is a batch of messages.
@@ -328,10 +452,14 @@ type Receipt struct {
 	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// What became of it.
 	Outcome Outcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=linkkit_sidecar.v1.Outcome" json:"outcome,omitempty"`
-	// Why, for FAILED and UNKNOWN.
+	// Why, for FAILED, UNKNOWN, EXPIRED and DROPPED.
 	Reason ErrorReason `protobuf:"varint,3,opt,name=reason,proto3,enum=linkkit_sidecar.v1.ErrorReason" json:"reason,omitempty"`
-	// Why, in words, for FAILED and UNKNOWN.
-	Detail        string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	// Why, in words, for the same.
+	Detail string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	// Of a STORED message: its number in the device's outbox.
+	Sequence uint64 `protobuf:"varint,5,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Of a STORED message: its key was known, and this is what became of the first.
+	Duplicate     bool `protobuf:"varint,6,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -392,6 +520,20 @@ func (x *Receipt) GetDetail() string {
 		return x.Detail
 	}
 	return ""
+}
+
+func (x *Receipt) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Receipt) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
 }
 
 // PublishStreamResponse is a batch of receipts.
@@ -654,27 +796,35 @@ var File_linkkit_sidecar_v1_messaging_proto protoreflect.FileDescriptor
 
 const file_linkkit_sidecar_v1_messaging_proto_rawDesc = "" +
 	"\n" +
-	"\"linkkit_sidecar/v1/messaging.proto\x12\x12linkkit_sidecar.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1flinkkit_sidecar/v1/device.proto\x1a%linkkit_sidecar/v1/error_reason.proto\"\x88\x01\n" +
+	"\"linkkit_sidecar/v1/messaging.proto\x12\x12linkkit_sidecar.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1flinkkit_sidecar/v1/device.proto\x1a%linkkit_sidecar/v1/error_reason.proto\"\x85\x02\n" +
 	"\x0fOutgoingMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x18\n" +
 	"\apayload\x18\x03 \x01(\fR\apayload\x12\x15\n" +
 	"\x03qos\x18\x04 \x01(\rH\x00R\x03qos\x88\x01\x01\x12\x16\n" +
-	"\x06retain\x18\x05 \x01(\bR\x06retainB\x06\n" +
+	"\x06retain\x18\x05 \x01(\bR\x06retain\x12;\n" +
+	"\tassurance\x18\x06 \x01(\x0e2\x1d.linkkit_sidecar.v1.AssuranceR\tassurance\x12\x10\n" +
+	"\x03ttl\x18\a \x01(\rR\x03ttl\x12\x1a\n" +
+	"\bpriority\x18\b \x01(\rR\bpriority\x12\x10\n" +
+	"\x03key\x18\t \x01(\tR\x03keyB\x06\n" +
 	"\x04_qos\"\x83\x01\n" +
 	"\x0ePublishRequest\x122\n" +
 	"\x06device\x18\x01 \x01(\v2\x1a.linkkit_sidecar.v1.DeviceR\x06device\x12=\n" +
-	"\amessage\x18\x02 \x01(\v2#.linkkit_sidecar.v1.OutgoingMessageR\amessage\"H\n" +
+	"\amessage\x18\x02 \x01(\v2#.linkkit_sidecar.v1.OutgoingMessageR\amessage\"\x82\x01\n" +
 	"\x0fPublishResponse\x125\n" +
-	"\aoutcome\x18\x01 \x01(\x0e2\x1b.linkkit_sidecar.v1.OutcomeR\aoutcome\"\x8b\x01\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2\x1b.linkkit_sidecar.v1.OutcomeR\aoutcome\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x1c\n" +
+	"\tduplicate\x18\x03 \x01(\bR\tduplicate\"\x8b\x01\n" +
 	"\x14PublishStreamRequest\x122\n" +
 	"\x06device\x18\x01 \x01(\v2\x1a.linkkit_sidecar.v1.DeviceR\x06device\x12?\n" +
-	"\bmessages\x18\x02 \x03(\v2#.linkkit_sidecar.v1.OutgoingMessageR\bmessages\"\xa1\x01\n" +
+	"\bmessages\x18\x02 \x03(\v2#.linkkit_sidecar.v1.OutgoingMessageR\bmessages\"\xdb\x01\n" +
 	"\aReceipt\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x125\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x1b.linkkit_sidecar.v1.OutcomeR\aoutcome\x127\n" +
 	"\x06reason\x18\x03 \x01(\x0e2\x1f.linkkit_sidecar.v1.ErrorReasonR\x06reason\x12\x16\n" +
-	"\x06detail\x18\x04 \x01(\tR\x06detail\"P\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\x12\x1a\n" +
+	"\bsequence\x18\x05 \x01(\x04R\bsequence\x12\x1c\n" +
+	"\tduplicate\x18\x06 \x01(\bR\tduplicate\"P\n" +
 	"\x15PublishStreamResponse\x127\n" +
 	"\breceipts\x18\x01 \x03(\v2\x1b.linkkit_sidecar.v1.ReceiptR\breceipts\"\x81\x01\n" +
 	"\x10SubscribeRequest\x122\n" +
@@ -691,13 +841,20 @@ const file_linkkit_sidecar_v1_messaging_proto_rawDesc = "" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x10\n" +
 	"\x03qos\x18\x03 \x01(\rR\x03qos\x12\x1c\n" +
 	"\tduplicate\x18\x04 \x01(\bR\tduplicate\x12=\n" +
-	"\freceive_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime*w\n" +
+	"\freceive_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime*U\n" +
+	"\tAssurance\x12\x19\n" +
+	"\x15ASSURANCE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13ASSURANCE_CONFIRMED\x10\x01\x12\x14\n" +
+	"\x10ASSURANCE_STORED\x10\x02*\xb5\x01\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14OUTCOME_ACKNOWLEDGED\x10\x01\x12\x10\n" +
 	"\fOUTCOME_SENT\x10\x02\x12\x12\n" +
 	"\x0eOUTCOME_FAILED\x10\x03\x12\x13\n" +
-	"\x0fOUTCOME_UNKNOWN\x10\x042\xb2\x02\n" +
+	"\x0fOUTCOME_UNKNOWN\x10\x04\x12\x12\n" +
+	"\x0eOUTCOME_STORED\x10\x05\x12\x13\n" +
+	"\x0fOUTCOME_EXPIRED\x10\x06\x12\x13\n" +
+	"\x0fOUTCOME_DROPPED\x10\a2\xb2\x02\n" +
 	"\x10MessagingService\x12T\n" +
 	"\aPublish\x12\".linkkit_sidecar.v1.PublishRequest\x1a#.linkkit_sidecar.v1.PublishResponse\"\x00\x12j\n" +
 	"\rPublishStream\x12(.linkkit_sidecar.v1.PublishStreamRequest\x1a).linkkit_sidecar.v1.PublishStreamResponse\"\x00(\x010\x01\x12\\\n" +
@@ -715,46 +872,48 @@ func file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP() []byte {
 	return file_linkkit_sidecar_v1_messaging_proto_rawDescData
 }
 
-var file_linkkit_sidecar_v1_messaging_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_linkkit_sidecar_v1_messaging_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_linkkit_sidecar_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_linkkit_sidecar_v1_messaging_proto_goTypes = []any{
-	(Outcome)(0),                  // 0: linkkit_sidecar.v1.Outcome
-	(*OutgoingMessage)(nil),       // 1: linkkit_sidecar.v1.OutgoingMessage
-	(*PublishRequest)(nil),        // 2: linkkit_sidecar.v1.PublishRequest
-	(*PublishResponse)(nil),       // 3: linkkit_sidecar.v1.PublishResponse
-	(*PublishStreamRequest)(nil),  // 4: linkkit_sidecar.v1.PublishStreamRequest
-	(*Receipt)(nil),               // 5: linkkit_sidecar.v1.Receipt
-	(*PublishStreamResponse)(nil), // 6: linkkit_sidecar.v1.PublishStreamResponse
-	(*SubscribeRequest)(nil),      // 7: linkkit_sidecar.v1.SubscribeRequest
-	(*SubscribeResponse)(nil),     // 8: linkkit_sidecar.v1.SubscribeResponse
-	(*IncomingMessage)(nil),       // 9: linkkit_sidecar.v1.IncomingMessage
-	(*Device)(nil),                // 10: linkkit_sidecar.v1.Device
-	(ErrorReason)(0),              // 11: linkkit_sidecar.v1.ErrorReason
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(Assurance)(0),                // 0: linkkit_sidecar.v1.Assurance
+	(Outcome)(0),                  // 1: linkkit_sidecar.v1.Outcome
+	(*OutgoingMessage)(nil),       // 2: linkkit_sidecar.v1.OutgoingMessage
+	(*PublishRequest)(nil),        // 3: linkkit_sidecar.v1.PublishRequest
+	(*PublishResponse)(nil),       // 4: linkkit_sidecar.v1.PublishResponse
+	(*PublishStreamRequest)(nil),  // 5: linkkit_sidecar.v1.PublishStreamRequest
+	(*Receipt)(nil),               // 6: linkkit_sidecar.v1.Receipt
+	(*PublishStreamResponse)(nil), // 7: linkkit_sidecar.v1.PublishStreamResponse
+	(*SubscribeRequest)(nil),      // 8: linkkit_sidecar.v1.SubscribeRequest
+	(*SubscribeResponse)(nil),     // 9: linkkit_sidecar.v1.SubscribeResponse
+	(*IncomingMessage)(nil),       // 10: linkkit_sidecar.v1.IncomingMessage
+	(*Device)(nil),                // 11: linkkit_sidecar.v1.Device
+	(ErrorReason)(0),              // 12: linkkit_sidecar.v1.ErrorReason
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 }
 var file_linkkit_sidecar_v1_messaging_proto_depIdxs = []int32{
-	10, // 0: linkkit_sidecar.v1.PublishRequest.device:type_name -> linkkit_sidecar.v1.Device
-	1,  // 1: linkkit_sidecar.v1.PublishRequest.message:type_name -> linkkit_sidecar.v1.OutgoingMessage
-	0,  // 2: linkkit_sidecar.v1.PublishResponse.outcome:type_name -> linkkit_sidecar.v1.Outcome
-	10, // 3: linkkit_sidecar.v1.PublishStreamRequest.device:type_name -> linkkit_sidecar.v1.Device
-	1,  // 4: linkkit_sidecar.v1.PublishStreamRequest.messages:type_name -> linkkit_sidecar.v1.OutgoingMessage
-	0,  // 5: linkkit_sidecar.v1.Receipt.outcome:type_name -> linkkit_sidecar.v1.Outcome
-	11, // 6: linkkit_sidecar.v1.Receipt.reason:type_name -> linkkit_sidecar.v1.ErrorReason
-	5,  // 7: linkkit_sidecar.v1.PublishStreamResponse.receipts:type_name -> linkkit_sidecar.v1.Receipt
-	10, // 8: linkkit_sidecar.v1.SubscribeRequest.device:type_name -> linkkit_sidecar.v1.Device
-	9,  // 9: linkkit_sidecar.v1.SubscribeResponse.messages:type_name -> linkkit_sidecar.v1.IncomingMessage
-	12, // 10: linkkit_sidecar.v1.IncomingMessage.receive_time:type_name -> google.protobuf.Timestamp
-	2,  // 11: linkkit_sidecar.v1.MessagingService.Publish:input_type -> linkkit_sidecar.v1.PublishRequest
-	4,  // 12: linkkit_sidecar.v1.MessagingService.PublishStream:input_type -> linkkit_sidecar.v1.PublishStreamRequest
-	7,  // 13: linkkit_sidecar.v1.MessagingService.Subscribe:input_type -> linkkit_sidecar.v1.SubscribeRequest
-	3,  // 14: linkkit_sidecar.v1.MessagingService.Publish:output_type -> linkkit_sidecar.v1.PublishResponse
-	6,  // 15: linkkit_sidecar.v1.MessagingService.PublishStream:output_type -> linkkit_sidecar.v1.PublishStreamResponse
-	8,  // 16: linkkit_sidecar.v1.MessagingService.Subscribe:output_type -> linkkit_sidecar.v1.SubscribeResponse
-	14, // [14:17] is the sub-list for method output_type
-	11, // [11:14] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	0,  // 0: linkkit_sidecar.v1.OutgoingMessage.assurance:type_name -> linkkit_sidecar.v1.Assurance
+	11, // 1: linkkit_sidecar.v1.PublishRequest.device:type_name -> linkkit_sidecar.v1.Device
+	2,  // 2: linkkit_sidecar.v1.PublishRequest.message:type_name -> linkkit_sidecar.v1.OutgoingMessage
+	1,  // 3: linkkit_sidecar.v1.PublishResponse.outcome:type_name -> linkkit_sidecar.v1.Outcome
+	11, // 4: linkkit_sidecar.v1.PublishStreamRequest.device:type_name -> linkkit_sidecar.v1.Device
+	2,  // 5: linkkit_sidecar.v1.PublishStreamRequest.messages:type_name -> linkkit_sidecar.v1.OutgoingMessage
+	1,  // 6: linkkit_sidecar.v1.Receipt.outcome:type_name -> linkkit_sidecar.v1.Outcome
+	12, // 7: linkkit_sidecar.v1.Receipt.reason:type_name -> linkkit_sidecar.v1.ErrorReason
+	6,  // 8: linkkit_sidecar.v1.PublishStreamResponse.receipts:type_name -> linkkit_sidecar.v1.Receipt
+	11, // 9: linkkit_sidecar.v1.SubscribeRequest.device:type_name -> linkkit_sidecar.v1.Device
+	10, // 10: linkkit_sidecar.v1.SubscribeResponse.messages:type_name -> linkkit_sidecar.v1.IncomingMessage
+	13, // 11: linkkit_sidecar.v1.IncomingMessage.receive_time:type_name -> google.protobuf.Timestamp
+	3,  // 12: linkkit_sidecar.v1.MessagingService.Publish:input_type -> linkkit_sidecar.v1.PublishRequest
+	5,  // 13: linkkit_sidecar.v1.MessagingService.PublishStream:input_type -> linkkit_sidecar.v1.PublishStreamRequest
+	8,  // 14: linkkit_sidecar.v1.MessagingService.Subscribe:input_type -> linkkit_sidecar.v1.SubscribeRequest
+	4,  // 15: linkkit_sidecar.v1.MessagingService.Publish:output_type -> linkkit_sidecar.v1.PublishResponse
+	7,  // 16: linkkit_sidecar.v1.MessagingService.PublishStream:output_type -> linkkit_sidecar.v1.PublishStreamResponse
+	9,  // 17: linkkit_sidecar.v1.MessagingService.Subscribe:output_type -> linkkit_sidecar.v1.SubscribeResponse
+	15, // [15:18] is the sub-list for method output_type
+	12, // [12:15] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_linkkit_sidecar_v1_messaging_proto_init() }
@@ -770,7 +929,7 @@ func file_linkkit_sidecar_v1_messaging_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_linkkit_sidecar_v1_messaging_proto_rawDesc), len(file_linkkit_sidecar_v1_messaging_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,

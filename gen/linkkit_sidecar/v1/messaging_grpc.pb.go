@@ -35,13 +35,17 @@ const (
 // bytes and belongs to the device; a custom topic has at most 7 slashes; a payload has at most 256 KiB; QoS is 0 or 1; there are
 // no retained messages.
 type MessagingServiceClient interface {
-	// Publish sends one message over the link that is up. It answers when the platform has acknowledged the message (QoS 1) or when it
-	// was written to the link (QoS 0), or with an error: NOT_ONLINE, nothing was sent; OUTCOME_UNKNOWN, the link was lost before the
-	// acknowledgement came, and the platform may have the message. When the call ends first, the message may be sent all the same.
+	// Publish sends one message. CONFIRMED: it goes over the link that is up, and the answer comes when the platform has acknowledged it
+	// (QoS 1) or when it was written to the link (QoS 0), or is an error: NOT_ONLINE, nothing was sent; OUTCOME_UNKNOWN, the link was lost
+	// before the acknowledgement came, and the platform may have the message. When the call ends first, the message may be sent all the
+	// same. STORED: the answer comes when the message is on disk, whether the device is online or not; OUTBOX_FULL and STORAGE_FULL say
+	// that it was not taken.
 	Publish(ctx context.Context, in *PublishRequest, opts ...grpc.CallOption) (*PublishResponse, error)
-	// PublishStream sends many messages of one device, in batches, without waiting for each: every message gets a receipt by its id.
-	// Messages of one stream are sent in their order. When the app closes its side, the stream ends after the last receipt. What has
-	// no receipt when a stream breaks may or may not have been sent.
+	// PublishStream sends many messages of one device, in batches, without waiting for each: every message gets a receipt by its id, and a
+	// STORED one two, when it is on disk and when it has ended. CONFIRMED messages of one stream are sent in their order, and so are
+	// STORED ones of one priority; the two kinds do not wait for each other. When the app closes its side, the stream ends after the last
+	// receipt; an app that does not want to wait for the ends of its STORED messages cancels the stream once they are on disk. A CONFIRMED
+	// message without a receipt when a stream breaks may or may not have been sent.
 	PublishStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PublishStreamRequest, PublishStreamResponse], error)
 	// Subscribe delivers messages that match the filters for as long as the stream is open: the stream is the subscription. The device
 	// need not be online; its first answer tells that the platform granted all filters, and so does one after each restoration on a new
@@ -111,13 +115,17 @@ type MessagingService_SubscribeClient = grpc.ServerStreamingClient[SubscribeResp
 // bytes and belongs to the device; a custom topic has at most 7 slashes; a payload has at most 256 KiB; QoS is 0 or 1; there are
 // no retained messages.
 type MessagingServiceServer interface {
-	// Publish sends one message over the link that is up. It answers when the platform has acknowledged the message (QoS 1) or when it
-	// was written to the link (QoS 0), or with an error: NOT_ONLINE, nothing was sent; OUTCOME_UNKNOWN, the link was lost before the
-	// acknowledgement came, and the platform may have the message. When the call ends first, the message may be sent all the same.
+	// Publish sends one message. CONFIRMED: it goes over the link that is up, and the answer comes when the platform has acknowledged it
+	// (QoS 1) or when it was written to the link (QoS 0), or is an error: NOT_ONLINE, nothing was sent; OUTCOME_UNKNOWN, the link was lost
+	// before the acknowledgement came, and the platform may have the message. When the call ends first, the message may be sent all the
+	// same. STORED: the answer comes when the message is on disk, whether the device is online or not; OUTBOX_FULL and STORAGE_FULL say
+	// that it was not taken.
 	Publish(context.Context, *PublishRequest) (*PublishResponse, error)
-	// PublishStream sends many messages of one device, in batches, without waiting for each: every message gets a receipt by its id.
-	// Messages of one stream are sent in their order. When the app closes its side, the stream ends after the last receipt. What has
-	// no receipt when a stream breaks may or may not have been sent.
+	// PublishStream sends many messages of one device, in batches, without waiting for each: every message gets a receipt by its id, and a
+	// STORED one two, when it is on disk and when it has ended. CONFIRMED messages of one stream are sent in their order, and so are
+	// STORED ones of one priority; the two kinds do not wait for each other. When the app closes its side, the stream ends after the last
+	// receipt; an app that does not want to wait for the ends of its STORED messages cancels the stream once they are on disk. A CONFIRMED
+	// message without a receipt when a stream breaks may or may not have been sent.
 	PublishStream(grpc.BidiStreamingServer[PublishStreamRequest, PublishStreamResponse]) error
 	// Subscribe delivers messages that match the filters for as long as the stream is open: the stream is the subscription. The device
 	// need not be online; its first answer tells that the platform granted all filters, and so does one after each restoration on a new

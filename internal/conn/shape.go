@@ -1,0 +1,62 @@
+package conn
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
+)
+
+// Rates bound what one device sends, so that messages wait here instead of being dropped by the platform without a word. 0 is no
+// limit. The platform takes platform.MaxPublishesPerSecond messages, and platform.MaxBytesPerSecond.
+type Rates struct{ MessagesPerSecond, BytesPerSecond float64 }
+
+// shaper keeps one device's messages to Rates.
+type shaper struct {
+	messages, bytes *rate.Limiter // nil: no limit
+	holding         atomic.Bool   // a message waits
+}
+
+func newShaper(r Rates) *shaper {
+	s := &shaper{}
+	if r.MessagesPerSecond > 0 {
+		s.messages = rate.NewLimiter(rate.Limit(r.MessagesPerSecond), max(1, int(r.MessagesPerSecond)))
+	}
+	if r.BytesPerSecond > 0 { // any one message fits into a burst
+		s.bytes = rate.NewLimiter(rate.Limit(r.BytesPerSecond), max(int(r.BytesPerSecond), platform.MaxPayloadBytes+platform.MaxTopicBytes))
+	}
+	return s
+}
+
+// spend counts a message of so many bytes, and returns how long it must wait.
+func (s *shaper) spend(size int) (wait time.Duration) {
+	now := time.Now()
+	if s.messages != nil {
+		wait = s.messages.ReserveN(now, 1).DelayFrom(now)
+	}
+	if s.bytes != nil {
+		wait = max(wait, s.bytes.ReserveN(now, size).DelayFrom(now))
+	}
+	return wait
+}
+
+// hold waits, until ctx ends or done is closed. It reports whether all of the time has passed.
+func (s *shaper) hold(ctx context.Context, wait time.Duration, done <-chan struct{}) bool {
+	if wait <= 0 {
+		return true
+	}
+	s.holding.Store(true)
+	defer s.holding.Store(false)
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+	case <-done:
+	}
+	return false
+}
