@@ -34,10 +34,11 @@ var arrows = map[string]string{
 	"credential": "device statedir",
 	"store":      "device message statedir",
 	"outbox":     "device message",
-	"conn":       "credential device event message outbox platform statedir trust", // what it stores, it asks of an interface
-	"server":     "conn credential device event message outbox platform statedir trust",
+	"inbox":      "device message platform",
+	"conn":       "credential device event inbox message outbox platform statedir trust", // what it stores, it asks of an interface
+	"server":     "conn credential device event inbox message outbox platform statedir trust",
 	"sandbox":    "device platform statedir", // the platform knows nothing of sidecars
-	"cli":        "admin config conn credential device event outbox platform sandbox server statedir store trust",
+	"cli":        "admin config conn credential device event inbox outbox platform sandbox server statedir store trust",
 }
 
 // holders lists, for each library that is kept in its place, the files and directories (with a slash) that may import it.

@@ -15,6 +15,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/admin"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/config"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/conn"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/inbox"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/outbox"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/server"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/store"
@@ -43,6 +44,7 @@ type serveFlags struct {
 	drain                    time.Duration
 	outbox                   outbox.Options
 	outboxFull               string
+	inbox                    inbox.Options
 	rates                    conn.Rates
 	adminAddress             string
 	adminExposed             bool
@@ -103,6 +105,8 @@ Exit codes: 0 stopped by a signal; 1 it could not go on; 2 it refused to start, 
 	flags.Int64Var(&f.outbox.MaxBytes, "outbox-bytes", outbox.DefaultMaxBytes, "`bytes` that a device's outbox holds")
 	flags.StringVar(&f.outboxFull, "outbox-full", outboxReject, "what `happens` to a STORED message that does not fit: reject, or drop-oldest")
 	flags.Var(config.Seconds(&f.outbox.TTL, 0), "outbox-ttl", "`seconds` after which STORED messages that do not say expire; 0 never")
+	flags.IntVar(&f.inbox.MaxMessages, "inbox-messages", inbox.DefaultMaxMessages, "`messages` that an inbox holds; beyond it drops the oldest")
+	flags.Int64Var(&f.inbox.MaxBytes, "inbox-bytes", inbox.DefaultMaxBytes, "`bytes` that an inbox holds; beyond it drops the oldest")
 	flags.Float64Var(&f.rates.MessagesPerSecond, "publish-rate", 0, "`messages` a second that a device sends at most; the platform takes 30; 0 is no limit")
 	flags.Float64Var(&f.rates.BytesPerSecond, "publish-bytes-rate", 0, "`bytes` a second that a device sends at most; the platform takes 1048576; 0 is no limit")
 	flags.Var(config.Seconds(&f.drain, server.DefaultDrainTimeout), "drain-timeout", "`seconds` that calls under way may take when it stops")
@@ -150,13 +154,15 @@ func (r *run) sidecarOptions(f *serveFlags) (sidecarOptions, error) {
 	o := sidecarOptions{
 		stateDir: f.stateDir, credentialKey: f.credentialKey, journalEvents: f.journalEvents, journalBytes: f.journalBytes,
 		version: r.build().Version, perMinute: f.perMinute, handshakes: f.handshakes,
-		admin: admin.Options{Address: f.adminAddress, Exposed: f.adminExposed}, outbox: f.outbox, rates: f.rates,
+		admin: admin.Options{Address: f.adminAddress, Exposed: f.adminExposed}, outbox: f.outbox, inbox: f.inbox, rates: f.rates,
 	}
 	switch {
 	case f.outboxFull != outboxReject && f.outboxFull != outboxDropOldest:
 		return o, fmt.Errorf("--outbox-full must be %s or %s, not %s", outboxReject, outboxDropOldest, quoted(f.outboxFull))
 	case f.outbox.MaxMessages < 1 || f.outbox.MaxBytes < 1:
 		return o, errors.New("--outbox-messages and --outbox-bytes must be 1 or more")
+	case f.inbox.MaxMessages < 1 || f.inbox.MaxBytes < 1:
+		return o, errors.New("--inbox-messages and --inbox-bytes must be 1 or more")
 	case f.rates.MessagesPerSecond < 0 || f.rates.BytesPerSecond < 0:
 		return o, errors.New("--publish-rate and --publish-bytes-rate must be above 0, or 0 for no limit")
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/conn"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/credential"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/inbox"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/outbox"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/server"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/statedir"
@@ -33,6 +34,7 @@ type sidecarOptions struct {
 	perMinute     int // logins of one device; 0 is no limit
 	handshakes    int
 	outbox        outbox.Options
+	inbox         inbox.Options
 	rates         conn.Rates
 	declared      []conn.ConnectRequest // to be brought online
 	servers       []server.Options      // Devices, Events, Log and Metrics are filled in
@@ -82,7 +84,7 @@ func (s *sidecar) open() error {
 	}
 	if s.devices, err = conn.NewSet(conn.Options{
 		Credentials: s.credentials, Desired: db, Events: s.events, Log: s.o.log, ExtraCA: s.o.extraCA, Version: s.o.version,
-		ConnectsPerMinute: s.o.perMinute, Handshakes: s.o.handshakes, Queues: db, Outbox: s.o.outbox, Rates: s.o.rates,
+		ConnectsPerMinute: s.o.perMinute, Handshakes: s.o.handshakes, Queues: db, Outbox: s.o.outbox, Inbox: s.o.inbox, Rates: s.o.rates,
 	}); err != nil {
 		return err
 	}

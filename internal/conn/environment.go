@@ -10,6 +10,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/credential"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/inbox"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/outbox"
 )
@@ -38,6 +39,8 @@ type Options struct {
 	Queues message.Queues
 	// Outbox bounds each device's outbox.
 	Outbox outbox.Options
+	// Inbox bounds each inbox.
+	Inbox inbox.Options
 	// Rates bound what each device sends.
 	Rates Rates
 	// Handshakes is how many attempts may be under way at once in the process. 0 is DefaultHandshakes.
@@ -60,6 +63,7 @@ type environment struct {
 	handshakes        chan struct{}
 	queues            message.Queues // nil: none
 	outbox            outbox.Options
+	inbox             inbox.Options
 	rates             Rates
 }
 
@@ -67,7 +71,7 @@ func newEnvironment(o Options) *environment {
 	d := newDialer(o.ExtraCA)
 	env := &environment{
 		credentials: o.Credentials, desired: o.Desired, events: o.Events, log: o.Log, dialer: d, open: d.openMQTT,
-		version: o.Version, connectsPerMinute: o.ConnectsPerMinute, outbox: o.Outbox, rates: o.Rates,
+		version: o.Version, connectsPerMinute: o.ConnectsPerMinute, outbox: o.Outbox, inbox: o.Inbox, rates: o.Rates,
 	}
 	if o.Queues != nil {
 		env.queues = storedQueues{o.Queues}

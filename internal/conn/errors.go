@@ -42,6 +42,12 @@ var (
 	ErrFilterRefused = errors.New("the platform refused the subscription: check that the topic's class exists and that the device may subscribe to it")
 	// ErrTooManyFilters: the platform takes platform.MaxSubscriptions of a device.
 	ErrTooManyFilters = fmt.Errorf("the device has the %d subscriptions that the platform takes: use wildcards, or end some", platform.MaxSubscriptions)
+	// ErrCallUnknown: nothing was sent.
+	ErrCallUnknown = errors.New("no call has this id on this stream")
+	// ErrCallAnswered: nothing was sent.
+	ErrCallAnswered = errors.New("the call has been answered: a call takes one answer")
+	// ErrCallExpired: nothing was sent.
+	ErrCallExpired = fmt.Errorf("the call can no longer be answered: the platform waits for %s at most", platform.RRPCDeadline)
 	// ErrRegistrationReply: the platform took the registration and its reply cannot be used.
 	ErrRegistrationReply = errors.New("the registration's reply cannot be used")
 	// ErrRegistrationNoReply: the platform took the registration and sent no credential.
@@ -52,6 +58,8 @@ var (
 func (f *Failure) Is(target error) bool {
 	return target == ErrNoCredential && f.Cause == event.CauseNoCredential
 }
+
+func isOffline(err error) bool { return errors.Is(err, ErrNotOnline) }
 
 // storage marks a failure of the state directory. A full disk is told apart: it passes.
 func storage(err error) error {

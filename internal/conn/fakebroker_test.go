@@ -264,7 +264,7 @@ func attemptAt(target Target) attempt {
 	settings := DefaultSettings()
 	settings.Target = target
 	return attempt{
-		id: dev1, settings: settings, onMessage: func(message.Incoming) {},
+		id: dev1, settings: settings, onMessage: func(message.Incoming, func()) {},
 		login: platform.Login{ClientID: "the client id", Username: "the user name", Password: device.NewSecret("the password")},
 	}
 }

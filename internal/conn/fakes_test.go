@@ -210,7 +210,7 @@ func (p *fakePlatform) open(ctx context.Context, a attempt) (link, error) {
 	p.mu.Unlock()
 	if a.registering {
 		if topic, payload := reply(a); topic != "" {
-			go a.onMessage(message.Incoming{Topic: topic, Payload: []byte(payload)})
+			go a.onMessage(message.Incoming{Topic: topic, Payload: []byte(payload)}, func() {})
 		}
 		return l, nil
 	}

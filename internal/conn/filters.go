@@ -55,8 +55,8 @@ func (s *filters) add(names []string) error {
 			f = &filter{}
 			s.wanted[name] = f
 		}
-		if f.users == 0 {
-			f.refused = nil // asked again
+		if f.users == 0 { // asked again: its end may be on its way to the platform
+			f.refused, f.granted = nil, 0
 		}
 		f.users++
 	}
@@ -112,14 +112,18 @@ func (s *filters) tell() {
 	s.changed = make(chan struct{})
 }
 
-// up begins a link, on which nothing is granted yet but what needs no asking.
-func (s *filters) up(auto func(string) bool) {
+// up begins a link, on which nothing is granted yet but what needs no asking. Where the platform has kept the session, it has kept
+// the filters that nobody wants any more, too: they stay to be unsubscribed.
+func (s *filters) up(session bool, auto func(string) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.links++
 	s.epoch, s.auto = s.links, auto
-	for _, f := range s.wanted {
-		f.sent = false
+	for name, f := range s.wanted {
+		f.sent = f.sent && session
+		if f.users == 0 && !f.sent {
+			delete(s.wanted, name)
+		}
 	}
 	s.tell()
 }
@@ -128,11 +132,6 @@ func (s *filters) down() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.epoch = 0
-	for name, f := range s.wanted {
-		if f.users == 0 {
-			delete(s.wanted, name)
-		}
-	}
 	s.tell()
 }
 
@@ -165,7 +164,13 @@ func (s *filters) answered(names []string, codes []byte) (refused []string) {
 	defer s.mu.Unlock()
 	for i, name := range names {
 		f := s.wanted[name]
-		if f == nil {
+		if f == nil { // nobody wants it any more; the platform does not know that
+			f = &filter{}
+			s.wanted[name] = f
+			s.note()
+		}
+		if codes[i] > 1 && f.users == 0 {
+			delete(s.wanted, name)
 			continue
 		}
 		if codes[i] > 1 { // 0x80, or a QoS that the platform does not have

@@ -38,12 +38,16 @@ type Keeper struct {
 	drops          drops
 
 	outbox *outbox.Box // nil until there is something for it
+	dead   bool        // the device was forgotten: another Keeper may have taken its place
 
 	lanes   *lanes
 	filters *filters
 	readers readers
 	shaper  *shaper
 	tally   tally
+
+	answerers answerers
+	filing    atomic.Pointer[filing] // nil until there is an inbox
 }
 
 // tally counts messages, where taking mu for each would be too slow.
@@ -102,17 +106,19 @@ func (k *Keeper) rest() {
 	}
 }
 
-// blank reports whether there is nothing to know of the device.
-func (k *Keeper) blank() bool {
+// retire reports whether there is nothing to know of the device. Then the Keeper takes nothing more.
+func (k *Keeper) retire() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.nothingKnown() && !k.busy
+	k.dead = k.nothingKnown() && !k.busy
+	return k.dead
 }
 
 // nothingKnown reports whether the device is idle and nothing on disk is its own. mu is held.
 func (k *Keeper) nothingKnown() bool {
 	s := k.status
-	return k.vigil == nil && s.State == event.Idle && s.Credential == nil && !s.Wanted && !s.RegistrationInterrupted && k.outbox == nil
+	return k.vigil == nil && s.State == event.Idle && s.Credential == nil && !s.Wanted && !s.RegistrationInterrupted &&
+		k.outbox == nil && k.filing.Load() == nil
 }
 
 // loginWait is how long the platform's limit of logins keeps the device waiting.

@@ -31,8 +31,9 @@ type attempt struct {
 	login    platform.Login
 	// registering: the login is a registration's, for which the platform checks no keep alive.
 	registering bool
-	// onMessage gets each message on the library's goroutine: it must not block and not call the link.
-	onMessage func(m message.Incoming)
+	// onMessage gets each message on the library's goroutine: it must not block and not call the link. ack tells the platform that the
+	// message has been received (QoS 1); it may be called later, by any goroutine, and does nothing once the link has ended.
+	onMessage func(m message.Incoming, ack func())
 }
 
 // link is one live connection that the platform has accepted.
@@ -119,8 +120,7 @@ func (l *mqttLink) options(a attempt) *mqtt.ClientOptions {
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
 		a.onMessage(message.Incoming{
 			Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Duplicate: m.Duplicate(), ReceivedAt: time.Now(),
-		})
-		m.Ack() // a message that is never acknowledged would fill the platform's window of 100
+		}, m.Ack)
 	})
 	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) {
 		l.end(l.lossFailure(err))

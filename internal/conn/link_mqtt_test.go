@@ -154,7 +154,10 @@ func TestAMessageOfQoS1IsAcknowledged(t *testing.T) {
 	})
 	heard := make(chan string, 1)
 	a := attemptAt(b.plain())
-	a.onMessage = func(m message.Incoming) { heard <- m.Topic + " " + string(m.Payload) }
+	a.onMessage = func(m message.Incoming, ack func()) {
+		ack()
+		heard <- m.Topic + " " + string(m.Payload)
+	}
 	openLink(t, a)
 	if got := <-heard; got != "/x hello" {
 		t.Errorf("heard %q", got)

@@ -245,7 +245,7 @@ func (w *world) subscribe(filters ...string) *Subscription {
 // deliver plays a message from the platform.
 func (w *world) deliver(topic string) {
 	seen := w.platform.seen()
-	seen[len(seen)-1].onMessage(message.Incoming{Topic: topic, QoS: 1, ReceivedAt: time.Now()})
+	seen[len(seen)-1].onMessage(message.Incoming{Topic: topic, QoS: 1, ReceivedAt: time.Now()}, func() {})
 }
 
 func take(t *testing.T, s *Subscription) Batch {

@@ -49,7 +49,8 @@ func (env *environment) obtainMQTT(ctx context.Context, r RegisterRequest) (plat
 	defer cancel()
 	l, err := env.open(opening, attempt{
 		id: r.Registration.ID, settings: settings, login: r.Registration.Login(), registering: true,
-		onMessage: func(m message.Incoming) {
+		onMessage: func(m message.Incoming, ack func()) {
+			ack()
 			got, mine, err := platform.ParseRegistrationReply(r.Registration, m.Topic, m.Payload)
 			if !mine {
 				return

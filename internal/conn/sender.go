@@ -76,7 +76,7 @@ func (s *sender) loop(ctx context.Context) {
 // take waits for the next message and hands it to the link.
 func (s *sender) take(ctx context.Context) (flight, bool) {
 	for {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || s.hasEnded() {
 			return flight{}, false
 		}
 		if f, m, ok := s.next(); ok {
@@ -93,6 +93,15 @@ func (s *sender) take(ctx context.Context) (flight, bool) {
 		case <-s.l.Done():
 			return flight{}, false
 		}
+	}
+}
+
+func (s *sender) hasEnded() bool {
+	select {
+	case <-s.l.Done():
+		return true
+	default:
+		return false
 	}
 }
 

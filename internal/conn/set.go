@@ -34,13 +34,15 @@ type Set struct {
 // NewSet reads which devices are known. It starts nothing: Run does.
 func NewSet(o Options) (*Set, error) {
 	s := &Set{env: newEnvironment(o), keepers: map[device.ID]*Keeper{}, stored: map[device.ID]wanted{}, resumed: make(chan struct{})}
+	s.life, s.end = context.WithCancelCause(context.Background())
 	if err := s.load(); err != nil {
+		s.end(err)
+		s.work.Wait()
 		return nil, storage(err)
 	}
 	for _, k := range s.keepers {
 		s.env.events.Know(k.Status())
 	}
-	s.life, s.end = context.WithCancelCause(context.Background())
 	return s, nil
 }
 
@@ -68,7 +70,7 @@ func (s *Set) load() error {
 		k.status.Wanted, k.status.Endpoint = true, w.Settings.address(id)
 		s.stored[id] = w
 	}
-	return errors.Join(s.loadOutboxes(), s.loadInterrupted())
+	return errors.Join(s.loadOutboxes(), s.loadInboxes(), s.loadInterrupted())
 }
 
 // loadOutboxes makes a keeper for each device that has STORED messages.
@@ -133,6 +135,7 @@ func (s *Set) Run(ctx context.Context) error {
 	s.mu.Lock()
 	for _, k := range s.keepers {
 		k.readers.finish(ErrShuttingDown)
+		k.answerers.finish(ErrShuttingDown)
 	}
 	s.mu.Unlock()
 	s.work.Wait()
@@ -204,9 +207,10 @@ func (s *Set) hold(ctx context.Context, id device.ID, create bool) (*Keeper, err
 // release gives the device back. One of which nothing is known after all is not kept.
 func (s *Set) release(k *Keeper) {
 	s.mu.Lock()
-	if k.blank() {
+	if k.retire() {
 		delete(s.keepers, k.id)
 		k.readers.finish(ErrUnknownDevice)
+		k.answerers.finish(ErrUnknownDevice)
 	}
 	s.mu.Unlock()
 	k.answer()
@@ -317,10 +321,11 @@ func (s *Set) Forget(ctx context.Context, id device.ID, force bool) error {
 	if err := errors.Join(s.env.credentials.Delete(id), s.env.credentials.End(id)); err != nil {
 		return storage(err)
 	}
-	if err := k.dropOutbox(); err != nil {
+	if err := errors.Join(k.dropOutbox(), k.dropInboxes()); err != nil {
 		return err
 	}
 	k.readers.finish(ErrUnknownDevice)
+	k.answerers.finish(ErrUnknownDevice)
 	k.change(event.Forgotten{}, func(st *event.Status) { *st = event.Status{Device: id, State: event.Idle, StateTime: time.Now()} })
 	return nil
 }

@@ -8,18 +8,20 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/outbox"
 )
 
-// ErrNoOutbox: the sidecar was built without a place on disk for messages.
-var errNoOutbox = errors.New("this sidecar keeps no messages on disk")
+// errNoQueues: the sidecar was built without a place on disk for messages.
+var errNoQueues = errors.New("this sidecar keeps no messages on disk")
 
 // openOutbox is the device's outbox, made when there is none.
 func (k *Keeper) openOutbox() (*outbox.Box, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.outbox != nil {
+	switch {
+	case k.outbox != nil:
 		return k.outbox, nil
-	}
-	if k.env.queues == nil {
-		return nil, errNoOutbox
+	case k.dead:
+		return nil, ErrUnknownDevice
+	case k.env.queues == nil:
+		return nil, errNoQueues
 	}
 	box, err := outbox.Open(k.id, k.env.queues, k.env.outbox, k.lanes.bell, k.env.log)
 	if err != nil {
@@ -41,6 +43,8 @@ func (k *Keeper) tick(now time.Time) {
 	if box := k.theOutbox(); box != nil {
 		k.tellEnded(box.Tick(now))
 	}
+	k.tickInboxes(now)
+	k.tellDrops(now)
 }
 
 // tellEnded tells how STORED messages have ended.
@@ -74,7 +78,7 @@ func endReason(why error) event.EndReason {
 func (k *Keeper) dropOutbox() error {
 	k.mu.Lock()
 	box := k.outbox
-	k.outbox = nil
+	k.outbox, k.dead = nil, true
 	k.mu.Unlock()
 	if box == nil {
 		return nil

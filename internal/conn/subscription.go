@@ -163,8 +163,10 @@ func (r *Subscription) ring() {
 	}
 }
 
-func (r *Subscription) matches(topic string) bool {
-	for _, f := range r.filters {
+func (r *Subscription) matches(topic string) bool { return matchesAny(r.filters, topic) }
+
+func matchesAny(filters []string, topic string) bool {
+	for _, f := range filters {
 		if platform.MatchFilter(f, topic) {
 			return true
 		}

@@ -186,7 +186,7 @@ func (v *vigil) carry(ctx context.Context, l link, auto bool) (stop func()) {
 	k := v.k
 	ctx, cancel := context.WithCancel(ctx)
 	var work sync.WaitGroup
-	k.filters.up(func(filter string) bool { return auto && platform.AutoSubscribedFilter(k.id, filter) })
+	k.filters.up(l.SessionPresent(), func(filter string) bool { return auto && platform.AutoSubscribedFilter(k.id, filter) })
 	work.Go(func() {
 		if err := k.subscribe(ctx, l); err != nil {
 			k.unanswered(ctx, l, err)

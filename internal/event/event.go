@@ -134,8 +134,12 @@ type DropReason int
 
 // The reasons; the numbers are those of linkkit_sidecar.v1.DropReason.
 const (
-	DropUnclaimed  DropReason = iota + 1 // the platform sent them and no app had asked for them
-	DropSlowReader                       // an app had asked for them and did not take them in time
+	DropUnclaimed    DropReason = iota + 1 // the platform sent them and no app had asked for them
+	DropSlowReader                         // an app had asked for them and did not take them in time
+	DropInboxFull                          // they made room in an inbox
+	DropDeadLetter                         // they were delivered too often, and went to the dead letters
+	DropByConsumer                         // an app said so
+	DropInboxStorage                       // they could not be put into an inbox
 )
 
 // MessagesDropped tells that messages were dropped.

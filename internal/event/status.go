@@ -88,4 +88,5 @@ type Counters struct {
 	MessagesSent, MessagesUnknown, MessagesReceived                 uint64
 	Stored, StoredSent, StoredExpired, StoredDropped, StoredRefused uint64
 	SlowReader                                                      uint64 // messages that a reader did not take in time
+	InboxFull, InboxStorage, DeadLetters, ByConsumer                uint64
 }

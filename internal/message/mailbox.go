@@ -52,6 +52,9 @@ func (m *Mailbox) Take(ctx context.Context) ([]Receipt, error) {
 	}
 }
 
+// Bell rings when Now may have something, for those who wait for more than receipts.
+func (m *Mailbox) Bell() <-chan struct{} { return m.bell }
+
 // Close says that nothing more will come, or that nobody will take it.
 func (m *Mailbox) Close() {
 	m.mu.Lock()

@@ -15,6 +15,7 @@ import (
 	pb "github.com/linkkit-sidecar/linkkit-sidecar/gen/linkkit_sidecar/v1"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/conn"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/inbox"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
 )
@@ -23,6 +24,10 @@ import (
 type Messages interface {
 	Publisher(id device.ID) (*conn.Publisher, error)
 	Subscribe(id device.ID, filters []string, queue int) (*conn.Subscription, error)
+	Consume(id device.ID, r conn.ConsumeRequest) (*conn.Consumer, error)
+	Inboxes(id device.ID) ([]inbox.Info, error)
+	DeleteInbox(id device.ID, name string, force bool) error
+	AnswerCalls(id device.ID, topics []string) (*conn.Answerer, error)
 }
 
 // maxUnanswered is how many messages of one stream may be without a receipt. A stream that sends more is read no further until
@@ -279,15 +284,8 @@ func receiptTo(r message.Receipt) *pb.Receipt {
 }
 
 func (s *messaging) Subscribe(req *pb.SubscribeRequest, stream grpc.ServerStreamingServer[pb.SubscribeResponse]) error {
-	ctx, cancel := context.WithCancelCause(stream.Context())
-	defer cancel(nil)
-	go func() {
-		select {
-		case <-s.stopping:
-			cancel(conn.ErrShuttingDown)
-		case <-ctx.Done():
-		}
-	}()
+	ctx, cancel := s.untilStopped(stream.Context())
+	defer cancel()
 	id, err := s.resolve(ctx, "Subscribe", req.GetDevice())
 	if err != nil {
 		return err
@@ -314,9 +312,26 @@ func (s *messaging) Subscribe(req *pb.SubscribeRequest, stream grpc.ServerStream
 func batchTo(b conn.Batch) *pb.SubscribeResponse {
 	response := &pb.SubscribeResponse{Granted: b.Granted, Missed: b.Missed, Messages: make([]*pb.IncomingMessage, len(b.Messages))}
 	for i, m := range b.Messages {
-		response.Messages[i] = &pb.IncomingMessage{
-			Topic: m.Topic, Payload: m.Payload, Qos: uint32(m.QoS), Duplicate: m.Duplicate, ReceiveTime: timestamppb.New(m.ReceivedAt),
-		}
+		response.Messages[i] = incomingTo(m)
 	}
 	return response
+}
+
+func incomingTo(m message.Incoming) *pb.IncomingMessage {
+	return &pb.IncomingMessage{
+		Topic: m.Topic, Payload: m.Payload, Qos: uint32(m.QoS), Duplicate: m.Duplicate, ReceiveTime: timestamppb.New(m.ReceivedAt),
+	}
+}
+
+// untilStopped is ctx, and ends with ErrShuttingDown as its cause when the server stops.
+func (s *messaging) untilStopped(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-s.stopping:
+			cancel(conn.ErrShuttingDown)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
 }

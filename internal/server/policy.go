@@ -16,7 +16,7 @@ type Rule struct {
 	// "certificate:NAME", "token", "loopback", or "*" for everybody who gets in. NAME may hold "*".
 	Callers []string `yaml:"callers"`
 	// Operations are names of rpcs, such as "Connect", or of groups of them: "read", "connect", "register", "forget", "publish",
-	// "subscribe"; or "*".
+	// "subscribe", "consume", "answer"; or "*".
 	Operations []string `yaml:"operations"`
 	// Devices are "PRODUCT_KEY/DEVICE_NAME", in which either part may hold "*"; none given means all.
 	Devices []string `yaml:"devices"`
@@ -27,6 +27,8 @@ var operations = map[string][]string{
 	"read":      {"GetDevice", "ListDevices", "Events"},
 	"publish":   {"Publish", "PublishStream"},
 	"subscribe": {"Subscribe"},
+	"consume":   {"Consume", "ListInboxes", "DeleteInbox"},
+	"answer":    {"AnswerCalls"},
 	"connect":   {"Connect", "Disconnect"},
 	"register":  {"Register"},
 	"forget":    {"ForgetDevice"},

@@ -298,7 +298,7 @@ func TestAllThatIsKnownOfADeviceIsTold(t *testing.T) {
 		Credential: &event.CredentialInfo{Kind: "mqtt", Fingerprint: "f", Source: "connect", StoredAt: now},
 		Counters: event.Counters{
 			Attempts: 1, Connects: 2, Refusals: 3, Losses: 4, Unclaimed: 5, BytesReceived: 6, BytesSent: 7,
-			MessagesSent: 8, MessagesUnknown: 9, MessagesReceived: 10, Stored: 11, StoredSent: 12, StoredExpired: 13, StoredDropped: 14, StoredRefused: 15, SlowReader: 16,
+			MessagesSent: 8, MessagesUnknown: 9, MessagesReceived: 10, Stored: 11, StoredSent: 12, StoredExpired: 13, StoredDropped: 14, StoredRefused: 15, SlowReader: 16, InboxFull: 17, InboxStorage: 18, DeadLetters: 19, ByConsumer: 20,
 		},
 		Queue: event.Queue{Waiting: 1, InFlight: 2, StoredMessages: 3, StoredBytes: 4, OldestStored: now, MessagesPerSecond: 5, BytesPerSecond: 6, Shaped: true},
 	})

@@ -63,6 +63,8 @@ func statusTo(s event.Status) *pb.DeviceStatus {
 	c.MessagesSent, c.MessagesUnknown, c.MessagesReceived = s.Counters.MessagesSent, s.Counters.MessagesUnknown, s.Counters.MessagesReceived
 	c.MessagesStored, c.StoredSent, c.StoredExpired = s.Counters.Stored, s.Counters.StoredSent, s.Counters.StoredExpired
 	c.StoredDropped, c.StoredRefused, c.DroppedSlowReader = s.Counters.StoredDropped, s.Counters.StoredRefused, s.Counters.SlowReader
+	c.DroppedInboxFull, c.DroppedInboxStorage = s.Counters.InboxFull, s.Counters.InboxStorage
+	c.DeadLetters, c.DroppedByConsumer = s.Counters.DeadLetters, s.Counters.ByConsumer
 	to.Queue = &pb.QueueStatus{
 		Waiting: uint64(s.Queue.Waiting), InFlight: uint64(s.Queue.InFlight),
 		StoredMessages: uint64(s.Queue.StoredMessages), StoredBytes: uint64(s.Queue.StoredBytes), OldestStoredTime: timestamp(s.Queue.OldestStored),

@@ -18,6 +18,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/credential"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/inbox"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/outbox"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/statedir"
@@ -70,6 +71,13 @@ var table = []struct {
 	{outbox.ErrExpired, verdict{codes.DeadlineExceeded, pb.ErrorReason_ERROR_REASON_MESSAGE_EXPIRED, 0}},
 	{outbox.ErrForgotten, verdict{codes.NotFound, pb.ErrorReason_ERROR_REASON_DEVICE_UNKNOWN, 0}},
 	{outbox.ErrUnreadable, verdict{codes.Internal, pb.ErrorReason_ERROR_REASON_STORAGE_FAILED, 0}},
+	{inbox.ErrUnknown, verdict{codes.NotFound, pb.ErrorReason_ERROR_REASON_INBOX_UNKNOWN, 0}},
+	{inbox.ErrConflict, verdict{codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_INBOX_CONFLICT, 0}},
+	{inbox.ErrNotEmpty, verdict{codes.FailedPrecondition, pb.ErrorReason_ERROR_REASON_INBOX_NOT_EMPTY, 0}},
+	{inbox.ErrTooMany, verdict{codes.ResourceExhausted, pb.ErrorReason_ERROR_REASON_TOO_MANY_INBOXES, 0}},
+	{conn.ErrCallUnknown, verdict{codes.NotFound, pb.ErrorReason_ERROR_REASON_CALL_UNKNOWN, 0}},
+	{conn.ErrCallAnswered, verdict{codes.AlreadyExists, pb.ErrorReason_ERROR_REASON_CALL_ANSWERED, 0}},
+	{conn.ErrCallExpired, verdict{codes.DeadlineExceeded, pb.ErrorReason_ERROR_REASON_CALL_EXPIRED, 0}},
 	{errDuplicateID, verdict{codes.InvalidArgument, pb.ErrorReason_ERROR_REASON_DUPLICATE_ID, 0}},
 	{device.ErrInvalidID, verdict{codes.InvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID_REQUEST, 0}},
 	{credential.ErrInvalid, verdict{codes.InvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID_REQUEST, 0}},

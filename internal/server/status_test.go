@@ -86,7 +86,7 @@ func TestEveryReasonComesWithTheCodeThatTheContractNames(t *testing.T) {
 func TestEveryErrorOfTheRoomsBelowHasARow(t *testing.T) {
 	rows := len(table)
 	names := 0
-	for _, file := range []string{"../conn/errors.go", "../outbox/outbox.go"} {
+	for _, file := range []string{"../conn/errors.go", "../outbox/outbox.go", "../inbox/shelf.go"} {
 		read, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -194,7 +194,7 @@ func TestNumbersAreThoseOfTheContract(t *testing.T) {
 		{pb.Cause(0).Descriptor(), causeNamesFromSource(t)},
 		{pb.LinkState(0).Descriptor(), []string{"IDLE", "CONNECTING", "ONLINE", "WAITING", "REJECTED"}},
 		{pb.WarningCode(0).Descriptor(), []string{"ROOT_EXPIRES", "HOSTNAME_NOT_VERIFIED", "PLAIN_TCP", "STATE_SET_ASIDE"}},
-		{pb.DropReason(0).Descriptor(), []string{"UNCLAIMED", "SLOW_READER"}},
+		{pb.DropReason(0).Descriptor(), []string{"UNCLAIMED", "SLOW_READER", "INBOX_FULL", "DEAD_LETTER", "BY_CONSUMER", "INBOX_STORAGE"}},
 		{pb.RegistrationMethod(0).Descriptor(), []string{platform.PreRegistered.String(), platform.RegistrationFree.String(), platform.HTTPSLegacy.String()}},
 	} {
 		if c.contract.Values().Len() != len(c.names)+1 {

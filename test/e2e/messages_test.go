@@ -266,3 +266,97 @@ func TestStoredMessagesSurviveAKillAndAreSentInOrder(t *testing.T) {
 		t.Errorf("given again after the end: %v, %v", r, err)
 	}
 }
+
+func TestAnInboxKeepsMessagesOverAKillUntilTheyAreDone(t *testing.T) {
+	p, s, messages := connected(t)
+	send := func(payload string) {
+		t.Helper()
+		sent, err := p.Console.PublishDownstream(harness.Within(t), &sandboxv1.PublishDownstreamRequest{
+			Device: harness.ConsoleDevice("dev-001"), Topic: ownTopic + "get", Payload: []byte(payload), Qos: 1,
+		})
+		if err != nil || sent.Delivery != sandboxv1.Delivery_DELIVERY_SENT {
+			t.Fatalf("%v, %v", sent, err)
+		}
+	}
+	open := &pb.ConsumeRequest{Open: &pb.OpenInbox{Inbox: "a", Filters: []string{ownTopic + "get"}}}
+	stream, err := messages.Consume(harness.Within(t))
+	if err != nil || stream.Send(open) != nil {
+		t.Fatal(err)
+	}
+	if r, err := stream.Recv(); err != nil || !r.Granted {
+		t.Fatalf("first came %v, %v", r, err)
+	}
+	send("one")
+	first, err := stream.Recv()
+	if err != nil || len(first.Deliveries) != 1 || first.Deliveries[0].Count != 1 {
+		t.Fatalf("then came %v, %v", first, err)
+	}
+	send("two")
+	harness.Eventually(t, "both in the inbox", func() bool {
+		r, err := messages.ListInboxes(harness.Within(t), &pb.ListInboxesRequest{})
+		return err == nil && r.Inboxes[0].Messages == 2 && r.Inboxes[0].Consumers == 1
+	})
+	s.Kill() // with both unanswered
+	s = harness.StartSidecar(t, p, s.Dir, "--connects-per-minute", "0")
+	messages = pb.NewMessagingServiceClient(harness.Dial(t, s.Ready["address"]))
+	if stream, err = messages.Consume(harness.Within(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(open); err != nil {
+		t.Fatal(err)
+	}
+	var again []*pb.Delivery
+	for len(again) < 2 {
+		r, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again = append(again, r.Deliveries...)
+	}
+	if string(again[0].Message.Payload) != "one" || string(again[1].Message.Payload) != "two" {
+		t.Errorf("after the kill came %v", again)
+	}
+	if err := stream.Send(&pb.ConsumeRequest{Answers: []*pb.Answer{{Delivery: again[0].Delivery, Verdict: pb.Verdict_VERDICT_DONE}}}); err != nil {
+		t.Fatal(err)
+	}
+	for settled := false; !settled; {
+		r, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		settled = len(r.Settled) == 1
+	}
+	s.Kill()
+	s = harness.StartSidecar(t, p, s.Dir, "--connects-per-minute", "0")
+	c := exec.CommandContext(harness.Within(t), harness.Binary, "subscribe", "--address", s.Ready["address"], "--consumer", "a", "--count", "1", "--output", "json")
+	if out, err := c.Output(); err != nil || !strings.Contains(string(out), `"dHdv"`) { // "two"
+		t.Errorf("subscribe --consumer: %v\n%s", err, out)
+	}
+	messages = pb.NewMessagingServiceClient(harness.Dial(t, s.Ready["address"]))
+	if r, err := messages.ListInboxes(harness.Within(t), &pb.ListInboxesRequest{}); err != nil || r.Inboxes[0].Messages != 0 {
+		t.Errorf("left in the inbox: %v, %v", r, err)
+	}
+	if _, err := messages.DeleteInbox(harness.Within(t), &pb.DeleteInboxRequest{Inbox: "a"}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnInboxThatCannotBeIsRefused(t *testing.T) {
+	_, _, messages := connected(t)
+	for want, open := range map[codes.Code]*pb.OpenInbox{
+		codes.NotFound:        {Inbox: "none"},
+		codes.InvalidArgument: {Inbox: "a b", Filters: []string{ownTopic + "get"}},
+		codes.OK:              {Inbox: "good", Filters: []string{ownTopic + "get"}},
+	} {
+		stream, err := messages.Consume(harness.Within(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.Send(&pb.ConsumeRequest{Open: open}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Recv(); status.Code(err) != want {
+			t.Errorf("%s: %v", open.Inbox, err)
+		}
+	}
+}

@@ -752,6 +752,14 @@ type DeviceCounters struct {
 	StoredRefused uint64 `protobuf:"varint,15,opt,name=stored_refused,json=storedRefused,proto3" json:"stored_refused,omitempty"`
 	// Messages that a reader did not take in time.
 	DroppedSlowReader uint64 `protobuf:"varint,16,opt,name=dropped_slow_reader,json=droppedSlowReader,proto3" json:"dropped_slow_reader,omitempty"`
+	// Messages that an inbox dropped to make room.
+	DroppedInboxFull uint64 `protobuf:"varint,17,opt,name=dropped_inbox_full,json=droppedInboxFull,proto3" json:"dropped_inbox_full,omitempty"`
+	// Messages that could not be put into an inbox.
+	DroppedInboxStorage uint64 `protobuf:"varint,18,opt,name=dropped_inbox_storage,json=droppedInboxStorage,proto3" json:"dropped_inbox_storage,omitempty"`
+	// Messages that went to dead letters.
+	DeadLetters uint64 `protobuf:"varint,19,opt,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
+	// Messages that an app answered with "drop".
+	DroppedByConsumer uint64 `protobuf:"varint,20,opt,name=dropped_by_consumer,json=droppedByConsumer,proto3" json:"dropped_by_consumer,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -898,6 +906,34 @@ func (x *DeviceCounters) GetDroppedSlowReader() uint64 {
 	return 0
 }
 
+func (x *DeviceCounters) GetDroppedInboxFull() uint64 {
+	if x != nil {
+		return x.DroppedInboxFull
+	}
+	return 0
+}
+
+func (x *DeviceCounters) GetDroppedInboxStorage() uint64 {
+	if x != nil {
+		return x.DroppedInboxStorage
+	}
+	return 0
+}
+
+func (x *DeviceCounters) GetDeadLetters() uint64 {
+	if x != nil {
+		return x.DeadLetters
+	}
+	return 0
+}
+
+func (x *DeviceCounters) GetDroppedByConsumer() uint64 {
+	if x != nil {
+		return x.DroppedByConsumer
+	}
+	return 0
+}
+
 var File_linkkit_sidecar_v1_device_proto protoreflect.FileDescriptor
 
 const file_linkkit_sidecar_v1_device_proto_rawDesc = "" +
@@ -945,7 +981,7 @@ const file_linkkit_sidecar_v1_device_proto_rawDesc = "" +
 	"\x12oldest_stored_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x10oldestStoredTime\x125\n" +
 	"\x17max_messages_per_second\x18\x06 \x01(\x01R\x14maxMessagesPerSecond\x12/\n" +
 	"\x14max_bytes_per_second\x18\a \x01(\x01R\x11maxBytesPerSecond\x12\x16\n" +
-	"\x06shaped\x18\b \x01(\bR\x06shaped\"\xdd\x04\n" +
+	"\x06shaped\x18\b \x01(\bR\x06shaped\"\x92\x06\n" +
 	"\x0eDeviceCounters\x12\x1a\n" +
 	"\battempts\x18\x01 \x01(\x04R\battempts\x12\x1a\n" +
 	"\bconnects\x18\x02 \x01(\x04R\bconnects\x12\x1a\n" +
@@ -965,7 +1001,11 @@ const file_linkkit_sidecar_v1_device_proto_rawDesc = "" +
 	"\x0estored_expired\x18\r \x01(\x04R\rstoredExpired\x12%\n" +
 	"\x0estored_dropped\x18\x0e \x01(\x04R\rstoredDropped\x12%\n" +
 	"\x0estored_refused\x18\x0f \x01(\x04R\rstoredRefused\x12.\n" +
-	"\x13dropped_slow_reader\x18\x10 \x01(\x04R\x11droppedSlowReader*\x9f\x01\n" +
+	"\x13dropped_slow_reader\x18\x10 \x01(\x04R\x11droppedSlowReader\x12,\n" +
+	"\x12dropped_inbox_full\x18\x11 \x01(\x04R\x10droppedInboxFull\x122\n" +
+	"\x15dropped_inbox_storage\x18\x12 \x01(\x04R\x13droppedInboxStorage\x12!\n" +
+	"\fdead_letters\x18\x13 \x01(\x04R\vdeadLetters\x12.\n" +
+	"\x13dropped_by_consumer\x18\x14 \x01(\x04R\x11droppedByConsumer*\x9f\x01\n" +
 	"\tLinkState\x12\x1a\n" +
 	"\x16LINK_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fLINK_STATE_IDLE\x10\x01\x12\x19\n" +

@@ -116,6 +116,20 @@ const (
 	ErrorReason_ERROR_REASON_MESSAGE_EXPIRED ErrorReason = 47
 	// Internal: a fault of the sidecar itself; its log has more.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 50
+	// NotFound: the device has no inbox of this name, or it was deleted.
+	ErrorReason_ERROR_REASON_INBOX_UNKNOWN ErrorReason = 51
+	// FailedPrecondition: the inbox has other filters; give `replace`, or leave the filters out.
+	ErrorReason_ERROR_REASON_INBOX_CONFLICT ErrorReason = 52
+	// FailedPrecondition: there are messages in the inbox; give `force`.
+	ErrorReason_ERROR_REASON_INBOX_NOT_EMPTY ErrorReason = 53
+	// ResourceExhausted: the device has as many inboxes as it may.
+	ErrorReason_ERROR_REASON_TOO_MANY_INBOXES ErrorReason = 54
+	// NotFound: no call has this id on this stream.
+	ErrorReason_ERROR_REASON_CALL_UNKNOWN ErrorReason = 55
+	// AlreadyExists: the call has been answered.
+	ErrorReason_ERROR_REASON_CALL_ANSWERED ErrorReason = 56
+	// DeadlineExceeded: the call can no longer be answered.
+	ErrorReason_ERROR_REASON_CALL_EXPIRED ErrorReason = 57
 )
 
 // Enum value maps for ErrorReason.
@@ -166,6 +180,13 @@ var (
 		46: "ERROR_REASON_KEY_CONFLICT",
 		47: "ERROR_REASON_MESSAGE_EXPIRED",
 		50: "ERROR_REASON_INTERNAL",
+		51: "ERROR_REASON_INBOX_UNKNOWN",
+		52: "ERROR_REASON_INBOX_CONFLICT",
+		53: "ERROR_REASON_INBOX_NOT_EMPTY",
+		54: "ERROR_REASON_TOO_MANY_INBOXES",
+		55: "ERROR_REASON_CALL_UNKNOWN",
+		56: "ERROR_REASON_CALL_ANSWERED",
+		57: "ERROR_REASON_CALL_EXPIRED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                0,
@@ -213,6 +234,13 @@ var (
 		"ERROR_REASON_KEY_CONFLICT":               46,
 		"ERROR_REASON_MESSAGE_EXPIRED":            47,
 		"ERROR_REASON_INTERNAL":                   50,
+		"ERROR_REASON_INBOX_UNKNOWN":              51,
+		"ERROR_REASON_INBOX_CONFLICT":             52,
+		"ERROR_REASON_INBOX_NOT_EMPTY":            53,
+		"ERROR_REASON_TOO_MANY_INBOXES":           54,
+		"ERROR_REASON_CALL_UNKNOWN":               55,
+		"ERROR_REASON_CALL_ANSWERED":              56,
+		"ERROR_REASON_CALL_EXPIRED":               57,
 	}
 )
 
@@ -247,7 +275,7 @@ var File_linkkit_sidecar_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_linkkit_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"%linkkit_sidecar/v1/error_reason.proto\x12\x12linkkit_sidecar.v1*\x9d\f\n" +
+	"%linkkit_sidecar/v1/error_reason.proto\x12\x12linkkit_sidecar.v1*\x81\x0e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12\x1f\n" +
@@ -294,7 +322,14 @@ const file_linkkit_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\x18ERROR_REASON_OUTBOX_FULL\x10-\x12\x1d\n" +
 	"\x19ERROR_REASON_KEY_CONFLICT\x10.\x12 \n" +
 	"\x1cERROR_REASON_MESSAGE_EXPIRED\x10/\x12\x19\n" +
-	"\x15ERROR_REASON_INTERNAL\x102BTZRgithub.com/linkkit-sidecar/linkkit-sidecar/gen/linkkit_sidecar/v1;linkkitsidecarv1b\x06proto3"
+	"\x15ERROR_REASON_INTERNAL\x102\x12\x1e\n" +
+	"\x1aERROR_REASON_INBOX_UNKNOWN\x103\x12\x1f\n" +
+	"\x1bERROR_REASON_INBOX_CONFLICT\x104\x12 \n" +
+	"\x1cERROR_REASON_INBOX_NOT_EMPTY\x105\x12!\n" +
+	"\x1dERROR_REASON_TOO_MANY_INBOXES\x106\x12\x1d\n" +
+	"\x19ERROR_REASON_CALL_UNKNOWN\x107\x12\x1e\n" +
+	"\x1aERROR_REASON_CALL_ANSWERED\x108\x12\x1d\n" +
+	"\x19ERROR_REASON_CALL_EXPIRED\x109BTZRgithub.com/linkkit-sidecar/linkkit-sidecar/gen/linkkit_sidecar/v1;linkkitsidecarv1b\x06proto3"
 
 var (
 	file_linkkit_sidecar_v1_error_reason_proto_rawDescOnce sync.Once

@@ -134,6 +134,14 @@ const (
 	DropReason_DROP_REASON_UNCLAIMED DropReason = 1
 	// An app subscribed to them and did not take them in time; its stream tells it how many.
 	DropReason_DROP_REASON_SLOW_READER DropReason = 2
+	// An inbox was full, and its oldest messages made room.
+	DropReason_DROP_REASON_INBOX_FULL DropReason = 3
+	// Messages went to an inbox's dead letters after as many deliveries as it permits.
+	DropReason_DROP_REASON_DEAD_LETTER DropReason = 4
+	// An app answered them with "drop".
+	DropReason_DROP_REASON_BY_CONSUMER DropReason = 5
+	// They could not be put into an inbox: QoS 0 while the disk did not take them, or more than could wait.
+	DropReason_DROP_REASON_INBOX_STORAGE DropReason = 6
 )
 
 // Enum value maps for DropReason.
@@ -142,11 +150,19 @@ var (
 		0: "DROP_REASON_UNSPECIFIED",
 		1: "DROP_REASON_UNCLAIMED",
 		2: "DROP_REASON_SLOW_READER",
+		3: "DROP_REASON_INBOX_FULL",
+		4: "DROP_REASON_DEAD_LETTER",
+		5: "DROP_REASON_BY_CONSUMER",
+		6: "DROP_REASON_INBOX_STORAGE",
 	}
 	DropReason_value = map[string]int32{
-		"DROP_REASON_UNSPECIFIED": 0,
-		"DROP_REASON_UNCLAIMED":   1,
-		"DROP_REASON_SLOW_READER": 2,
+		"DROP_REASON_UNSPECIFIED":   0,
+		"DROP_REASON_UNCLAIMED":     1,
+		"DROP_REASON_SLOW_READER":   2,
+		"DROP_REASON_INBOX_FULL":    3,
+		"DROP_REASON_DEAD_LETTER":   4,
+		"DROP_REASON_BY_CONSUMER":   5,
+		"DROP_REASON_INBOX_STORAGE": 6,
 	}
 )
 
@@ -1881,12 +1897,16 @@ const file_linkkit_sidecar_v1_event_proto_rawDesc = "" +
 	"\x1bEVENT_KIND_MESSAGES_DROPPED\x10\v\x12\x16\n" +
 	"\x12EVENT_KIND_WARNING\x10\f\x12\x18\n" +
 	"\x14EVENT_KIND_FORGOTTEN\x10\r\x12\x1b\n" +
-	"\x17EVENT_KIND_STORED_ENDED\x10\x10*a\n" +
+	"\x17EVENT_KIND_STORED_ENDED\x10\x10*\xd6\x01\n" +
 	"\n" +
 	"DropReason\x12\x1b\n" +
 	"\x17DROP_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15DROP_REASON_UNCLAIMED\x10\x01\x12\x1b\n" +
-	"\x17DROP_REASON_SLOW_READER\x10\x02*\xb0\x01\n" +
+	"\x17DROP_REASON_SLOW_READER\x10\x02\x12\x1a\n" +
+	"\x16DROP_REASON_INBOX_FULL\x10\x03\x12\x1b\n" +
+	"\x17DROP_REASON_DEAD_LETTER\x10\x04\x12\x1b\n" +
+	"\x17DROP_REASON_BY_CONSUMER\x10\x05\x12\x1d\n" +
+	"\x19DROP_REASON_INBOX_STORAGE\x10\x06*\xb0\x01\n" +
 	"\vWarningCode\x12\x1c\n" +
 	"\x18WARNING_CODE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19WARNING_CODE_ROOT_EXPIRES\x10\x01\x12&\n" +

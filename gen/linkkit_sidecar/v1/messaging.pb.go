@@ -7,6 +7,7 @@
 package linkkitsidecarv1
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -148,6 +149,63 @@ func (x Outcome) Number() protoreflect.EnumNumber {
 // Deprecated: Use Outcome.Descriptor instead.
 func (Outcome) EnumDescriptor() ([]byte, []int) {
 	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{1}
+}
+
+// Verdict is what an app has made of a message.
+type Verdict int32
+
+const (
+	// Not used.
+	Verdict_VERDICT_UNSPECIFIED Verdict = 0
+	// It is dealt with and leaves the inbox.
+	Verdict_VERDICT_DONE Verdict = 1
+	// It is to come again, after `delay`.
+	Verdict_VERDICT_RETRY Verdict = 2
+	// It is of no use and leaves the inbox; it is counted.
+	Verdict_VERDICT_DROP Verdict = 3
+)
+
+// Enum value maps for Verdict.
+var (
+	Verdict_name = map[int32]string{
+		0: "VERDICT_UNSPECIFIED",
+		1: "VERDICT_DONE",
+		2: "VERDICT_RETRY",
+		3: "VERDICT_DROP",
+	}
+	Verdict_value = map[string]int32{
+		"VERDICT_UNSPECIFIED": 0,
+		"VERDICT_DONE":        1,
+		"VERDICT_RETRY":       2,
+		"VERDICT_DROP":        3,
+	}
+)
+
+func (x Verdict) Enum() *Verdict {
+	p := new(Verdict)
+	*p = x
+	return p
+}
+
+func (x Verdict) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Verdict) Descriptor() protoreflect.EnumDescriptor {
+	return file_linkkit_sidecar_v1_messaging_proto_enumTypes[2].Descriptor()
+}
+
+func (Verdict) Type() protoreflect.EnumType {
+	return &file_linkkit_sidecar_v1_messaging_proto_enumTypes[2]
+}
+
+func (x Verdict) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Verdict.Descriptor instead.
+func (Verdict) EnumDescriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{2}
 }
 
 // OutgoingMessage is a message from the device to the platform.
@@ -792,11 +850,1030 @@ func (x *IncomingMessage) GetReceiveTime() *timestamppb.Timestamp {
 	return nil
 }
 
+// ConsumeRequest opens an inbox, in the first request of a stream, or answers messages, in later ones.
+type ConsumeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// First request: which inbox, and how.
+	Open *OpenInbox `protobuf:"bytes,1,opt,name=open,proto3" json:"open,omitempty"`
+	// Later requests: what to do with messages that were delivered on this stream.
+	Answers       []*Answer `protobuf:"bytes,2,rep,name=answers,proto3" json:"answers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConsumeRequest) Reset() {
+	*x = ConsumeRequest{}
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConsumeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConsumeRequest) ProtoMessage() {}
+
+func (x *ConsumeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConsumeRequest.ProtoReflect.Descriptor instead.
+func (*ConsumeRequest) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ConsumeRequest) GetOpen() *OpenInbox {
+	if x != nil {
+		return x.Open
+	}
+	return nil
+}
+
+func (x *ConsumeRequest) GetAnswers() []*Answer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+// OpenInbox names an inbox, makes it when there is none, and says how this stream consumes it.
+type OpenInbox struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The device; may be left out when the sidecar knows exactly one.
+	Device *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	// The name, 1 to 64 letters, digits or any of "-", "_", ".". That of an inbox's dead letters is its own with "~dead" behind it.
+	Inbox string `protobuf:"bytes,2,opt,name=inbox,proto3" json:"inbox,omitempty"`
+	// Topic filters, at most 100, with MQTT's wildcards. Left out: those that the inbox has. Other ones than it has are an error unless
+	// `replace`.
+	Filters []string `protobuf:"bytes,3,rep,name=filters,proto3" json:"filters,omitempty"`
+	// How many seconds the app has for each message, 1 to 43200. Default 0 is taken as 30.
+	VisibilityTimeout uint32 `protobuf:"varint,4,opt,name=visibility_timeout,json=visibilityTimeout,proto3" json:"visibility_timeout,omitempty"`
+	// After how many deliveries without "done" a message goes to the inbox's dead letters, 1 to 1000. Default 0: never. It is kept with the
+	// inbox, and 0 leaves it as it is.
+	MaxDeliveries uint32 `protobuf:"varint,5,opt,name=max_deliveries,json=maxDeliveries,proto3" json:"max_deliveries,omitempty"`
+	// How many messages may be delivered on this stream without an answer, 1 to 10000. Default 0 is taken as 100.
+	MaxUnanswered uint32 `protobuf:"varint,6,opt,name=max_unanswered,json=maxUnanswered,proto3" json:"max_unanswered,omitempty"`
+	// Give the inbox the filters of this request when it has others. What is in it stays.
+	Replace       bool `protobuf:"varint,7,opt,name=replace,proto3" json:"replace,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenInbox) Reset() {
+	*x = OpenInbox{}
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenInbox) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenInbox) ProtoMessage() {}
+
+func (x *OpenInbox) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenInbox.ProtoReflect.Descriptor instead.
+func (*OpenInbox) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *OpenInbox) GetDevice() *Device {
+	if x != nil {
+		return x.Device
+	}
+	return nil
+}
+
+func (x *OpenInbox) GetInbox() string {
+	if x != nil {
+		return x.Inbox
+	}
+	return ""
+}
+
+func (x *OpenInbox) GetFilters() []string {
+	if x != nil {
+		return x.Filters
+	}
+	return nil
+}
+
+func (x *OpenInbox) GetVisibilityTimeout() uint32 {
+	if x != nil {
+		return x.VisibilityTimeout
+	}
+	return 0
+}
+
+func (x *OpenInbox) GetMaxDeliveries() uint32 {
+	if x != nil {
+		return x.MaxDeliveries
+	}
+	return 0
+}
+
+func (x *OpenInbox) GetMaxUnanswered() uint32 {
+	if x != nil {
+		return x.MaxUnanswered
+	}
+	return 0
+}
+
+func (x *OpenInbox) GetReplace() bool {
+	if x != nil {
+		return x.Replace
+	}
+	return false
+}
+
+// Answer is an app's verdict on one delivered message.
+type Answer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The delivery that it answers.
+	Delivery uint64 `protobuf:"varint,1,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	// The verdict.
+	Verdict Verdict `protobuf:"varint,2,opt,name=verdict,proto3,enum=linkkit_sidecar.v1.Verdict" json:"verdict,omitempty"`
+	// RETRY: after how many milliseconds it comes again, 0 to 604800000 (a week). Default 0: at once.
+	DelayMs       uint32 `protobuf:"varint,3,opt,name=delay_ms,json=delayMs,proto3" json:"delay_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answer) Reset() {
+	*x = Answer{}
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answer) ProtoMessage() {}
+
+func (x *Answer) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answer.ProtoReflect.Descriptor instead.
+func (*Answer) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Answer) GetDelivery() uint64 {
+	if x != nil {
+		return x.Delivery
+	}
+	return 0
+}
+
+func (x *Answer) GetVerdict() Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return Verdict_VERDICT_UNSPECIFIED
+}
+
+func (x *Answer) GetDelayMs() uint32 {
+	if x != nil {
+		return x.DelayMs
+	}
+	return 0
+}
+
+// ConsumeResponse has any of: that the filters are granted, how many messages were dropped, messages, and answers that came too late.
+type ConsumeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The platform has granted all filters on the link that is up, for the first time or again.
+	Granted bool `protobuf:"varint,1,opt,name=granted,proto3" json:"granted,omitempty"`
+	// Messages that the inbox dropped to make room, or found damaged, since it was last told on any stream.
+	Missed uint64 `protobuf:"varint,2,opt,name=missed,proto3" json:"missed,omitempty"`
+	// At most 64 messages, in the order in which they arrived, those that come again first.
+	Deliveries []*Delivery `protobuf:"bytes,3,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
+	// Answers that changed nothing: the delivery had been answered before, or its time had passed and the message comes, or came, again.
+	Stale []uint64 `protobuf:"varint,4,rep,packed,name=stale,proto3" json:"stale,omitempty"`
+	// Answers that are on disk: what was done or dropped comes never again, also after a restart.
+	Settled       []uint64 `protobuf:"varint,5,rep,packed,name=settled,proto3" json:"settled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConsumeResponse) Reset() {
+	*x = ConsumeResponse{}
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConsumeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConsumeResponse) ProtoMessage() {}
+
+func (x *ConsumeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConsumeResponse.ProtoReflect.Descriptor instead.
+func (*ConsumeResponse) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ConsumeResponse) GetGranted() bool {
+	if x != nil {
+		return x.Granted
+	}
+	return false
+}
+
+func (x *ConsumeResponse) GetMissed() uint64 {
+	if x != nil {
+		return x.Missed
+	}
+	return 0
+}
+
+func (x *ConsumeResponse) GetDeliveries() []*Delivery {
+	if x != nil {
+		return x.Deliveries
+	}
+	return nil
+}
+
+func (x *ConsumeResponse) GetStale() []uint64 {
+	if x != nil {
+		return x.Stale
+	}
+	return nil
+}
+
+func (x *ConsumeResponse) GetSettled() []uint64 {
+	if x != nil {
+		return x.Settled
+	}
+	return nil
+}
+
+// Delivery is one message of an inbox, for the app to answer.
+type Delivery struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names this delivery in the app's answer. The same message has another one when it comes again.
+	Delivery uint64 `protobuf:"varint,1,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	// The message.
+	Message *IncomingMessage `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// How often it was delivered, this time included. A delivery that the end of the sidecar cut short is not counted.
+	Count uint32 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	// The message's number in its inbox: the same when it comes again.
+	Sequence      uint64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Delivery) Reset() {
+	*x = Delivery{}
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Delivery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Delivery) ProtoMessage() {}
+
+func (x *Delivery) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
+func (*Delivery) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Delivery) GetDelivery() uint64 {
+	if x != nil {
+		return x.Delivery
+	}
+	return 0
+}
+
+func (x *Delivery) GetMessage() *IncomingMessage {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *Delivery) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Delivery) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// ListInboxesRequest names the device.
+type ListInboxesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The device; may be left out when the sidecar knows exactly one.
+	Device        *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListInboxesRequest) Reset() {
+	*x = ListInboxesRequest{}
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListInboxesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListInboxesRequest) ProtoMessage() {}
+
+func (x *ListInboxesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListInboxesRequest.ProtoReflect.Descriptor instead.
+func (*ListInboxesRequest) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListInboxesRequest) GetDevice() *Device {
+	if x != nil {
+		return x.Device
+	}
+	return nil
+}
+
+// ListInboxesResponse has the inboxes.
+type ListInboxesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The inboxes, by name.
+	Inboxes       []*Inbox `protobuf:"bytes,1,rep,name=inboxes,proto3" json:"inboxes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListInboxesResponse) Reset() {
+	*x = ListInboxesResponse{}
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListInboxesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListInboxesResponse) ProtoMessage() {}
+
+func (x *ListInboxesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListInboxesResponse.ProtoReflect.Descriptor instead.
+func (*ListInboxesResponse) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListInboxesResponse) GetInboxes() []*Inbox {
+	if x != nil {
+		return x.Inboxes
+	}
+	return nil
+}
+
+// Inbox is what the sidecar knows of one inbox.
+type Inbox struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name.
+	Inbox string `protobuf:"bytes,1,opt,name=inbox,proto3" json:"inbox,omitempty"`
+	// The topic filters.
+	Filters []string `protobuf:"bytes,2,rep,name=filters,proto3" json:"filters,omitempty"`
+	// Messages in it.
+	Messages uint64 `protobuf:"varint,3,opt,name=messages,proto3" json:"messages,omitempty"`
+	// Bytes of messages in it.
+	Bytes uint64 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// When the oldest of them arrived; absent when there is none.
+	OldestTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=oldest_time,json=oldestTime,proto3" json:"oldest_time,omitempty"`
+	// Of the messages, those that are delivered and not answered.
+	Unanswered uint64 `protobuf:"varint,6,opt,name=unanswered,proto3" json:"unanswered,omitempty"`
+	// Streams that consume it now.
+	Consumers uint32 `protobuf:"varint,7,opt,name=consumers,proto3" json:"consumers,omitempty"`
+	// After how many deliveries a message goes to the dead letters; 0 is never.
+	MaxDeliveries uint32 `protobuf:"varint,8,opt,name=max_deliveries,json=maxDeliveries,proto3" json:"max_deliveries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Inbox) Reset() {
+	*x = Inbox{}
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Inbox) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Inbox) ProtoMessage() {}
+
+func (x *Inbox) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Inbox.ProtoReflect.Descriptor instead.
+func (*Inbox) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Inbox) GetInbox() string {
+	if x != nil {
+		return x.Inbox
+	}
+	return ""
+}
+
+func (x *Inbox) GetFilters() []string {
+	if x != nil {
+		return x.Filters
+	}
+	return nil
+}
+
+func (x *Inbox) GetMessages() uint64 {
+	if x != nil {
+		return x.Messages
+	}
+	return 0
+}
+
+func (x *Inbox) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Inbox) GetOldestTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldestTime
+	}
+	return nil
+}
+
+func (x *Inbox) GetUnanswered() uint64 {
+	if x != nil {
+		return x.Unanswered
+	}
+	return 0
+}
+
+func (x *Inbox) GetConsumers() uint32 {
+	if x != nil {
+		return x.Consumers
+	}
+	return 0
+}
+
+func (x *Inbox) GetMaxDeliveries() uint32 {
+	if x != nil {
+		return x.MaxDeliveries
+	}
+	return 0
+}
+
+// DeleteInboxRequest names the inbox.
+type DeleteInboxRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The device; may be left out when the sidecar knows exactly one.
+	Device *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	// The inbox.
+	Inbox string `protobuf:"bytes,2,opt,name=inbox,proto3" json:"inbox,omitempty"`
+	// Delete it although messages are in it. Default false: that is an error, INBOX_NOT_EMPTY.
+	Force         bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteInboxRequest) Reset() {
+	*x = DeleteInboxRequest{}
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteInboxRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteInboxRequest) ProtoMessage() {}
+
+func (x *DeleteInboxRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteInboxRequest.ProtoReflect.Descriptor instead.
+func (*DeleteInboxRequest) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *DeleteInboxRequest) GetDevice() *Device {
+	if x != nil {
+		return x.Device
+	}
+	return nil
+}
+
+func (x *DeleteInboxRequest) GetInbox() string {
+	if x != nil {
+		return x.Inbox
+	}
+	return ""
+}
+
+func (x *DeleteInboxRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+// DeleteInboxResponse is empty.
+type DeleteInboxResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteInboxResponse) Reset() {
+	*x = DeleteInboxResponse{}
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteInboxResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteInboxResponse) ProtoMessage() {}
+
+func (x *DeleteInboxResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteInboxResponse.ProtoReflect.Descriptor instead.
+func (*DeleteInboxResponse) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{18}
+}
+
+// AnswerCallsRequest says which calls to answer, in the first request of a stream, and answers them.
+type AnswerCallsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// First request: the device; may be left out when the sidecar knows exactly one.
+	Device *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	// First request: the topics to answer, with MQTT's wildcards. One of the form /sys/PRODUCT_KEY/DEVICE_NAME/rrpc/request/+ stands for
+	// itself; any other is what stands behind /ext/rrpc/ID in the topic of a call, such as /PRODUCT_KEY/DEVICE_NAME/user/get. Left out:
+	// those that the platform sends unasked, /sys/PRODUCT_KEY/DEVICE_NAME/rrpc/request/+ and the services of the thing model.
+	Topics []string `protobuf:"bytes,2,rep,name=topics,proto3" json:"topics,omitempty"`
+	// Answers to calls of this stream.
+	Answers       []*CallAnswer `protobuf:"bytes,3,rep,name=answers,proto3" json:"answers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnswerCallsRequest) Reset() {
+	*x = AnswerCallsRequest{}
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnswerCallsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnswerCallsRequest) ProtoMessage() {}
+
+func (x *AnswerCallsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnswerCallsRequest.ProtoReflect.Descriptor instead.
+func (*AnswerCallsRequest) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *AnswerCallsRequest) GetDevice() *Device {
+	if x != nil {
+		return x.Device
+	}
+	return nil
+}
+
+func (x *AnswerCallsRequest) GetTopics() []string {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
+func (x *AnswerCallsRequest) GetAnswers() []*CallAnswer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+// CallAnswer is the answer to one call.
+type CallAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The call's id.
+	Call uint64 `protobuf:"varint,1,opt,name=call,proto3" json:"call,omitempty"`
+	// The answer, at most 262144 bytes.
+	Payload       []byte `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallAnswer) Reset() {
+	*x = CallAnswer{}
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallAnswer) ProtoMessage() {}
+
+func (x *CallAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallAnswer.ProtoReflect.Descriptor instead.
+func (*CallAnswer) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CallAnswer) GetCall() uint64 {
+	if x != nil {
+		return x.Call
+	}
+	return 0
+}
+
+func (x *CallAnswer) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+// AnswerCallsResponse has any of: that the topics are granted, calls, and what became of answers.
+type AnswerCallsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The platform has granted all topics on the link that is up, for the first time or again.
+	Granted bool `protobuf:"varint,1,opt,name=granted,proto3" json:"granted,omitempty"`
+	// Calls to answer.
+	Calls []*Call `protobuf:"bytes,2,rep,name=calls,proto3" json:"calls,omitempty"`
+	// What became of answers.
+	Results       []*CallResult `protobuf:"bytes,3,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnswerCallsResponse) Reset() {
+	*x = AnswerCallsResponse{}
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnswerCallsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnswerCallsResponse) ProtoMessage() {}
+
+func (x *AnswerCallsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnswerCallsResponse.ProtoReflect.Descriptor instead.
+func (*AnswerCallsResponse) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *AnswerCallsResponse) GetGranted() bool {
+	if x != nil {
+		return x.Granted
+	}
+	return false
+}
+
+func (x *AnswerCallsResponse) GetCalls() []*Call {
+	if x != nil {
+		return x.Calls
+	}
+	return nil
+}
+
+func (x *AnswerCallsResponse) GetResults() []*CallResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// Call is a request from the platform that waits for an answer.
+type Call struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names the call in the app's answer.
+	Call uint64 `protobuf:"varint,1,opt,name=call,proto3" json:"call,omitempty"`
+	// The topic that it came on.
+	Topic string `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
+	// The request.
+	Payload []byte `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
+	// When it arrived.
+	ReceiveTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
+	// Until when it can be answered: 8 seconds after it arrived. The one who calls may have chosen to wait less, 5 seconds by default.
+	Deadline      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Call) Reset() {
+	*x = Call{}
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Call) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Call) ProtoMessage() {}
+
+func (x *Call) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Call.ProtoReflect.Descriptor instead.
+func (*Call) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Call) GetCall() uint64 {
+	if x != nil {
+		return x.Call
+	}
+	return 0
+}
+
+func (x *Call) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *Call) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *Call) GetReceiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceiveTime
+	}
+	return nil
+}
+
+func (x *Call) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+// CallResult tells what became of an answer.
+type CallResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The call's id.
+	Call uint64 `protobuf:"varint,1,opt,name=call,proto3" json:"call,omitempty"`
+	// SENT: the answer was written to the link (QoS 0, as the platform has it). FAILED: it was not, and `reason` says why: CALL_UNKNOWN,
+	// CALL_ANSWERED, CALL_EXPIRED, NOT_ONLINE, INVALID_REQUEST.
+	Outcome Outcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=linkkit_sidecar.v1.Outcome" json:"outcome,omitempty"`
+	// Why, for FAILED.
+	Reason ErrorReason `protobuf:"varint,3,opt,name=reason,proto3,enum=linkkit_sidecar.v1.ErrorReason" json:"reason,omitempty"`
+	// Why, in words, for FAILED.
+	Detail        string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallResult) Reset() {
+	*x = CallResult{}
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallResult) ProtoMessage() {}
+
+func (x *CallResult) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_v1_messaging_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallResult.ProtoReflect.Descriptor instead.
+func (*CallResult) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *CallResult) GetCall() uint64 {
+	if x != nil {
+		return x.Call
+	}
+	return 0
+}
+
+func (x *CallResult) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *CallResult) GetReason() ErrorReason {
+	if x != nil {
+		return x.Reason
+	}
+	return ErrorReason_ERROR_REASON_UNSPECIFIED
+}
+
+func (x *CallResult) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
 var File_linkkit_sidecar_v1_messaging_proto protoreflect.FileDescriptor
 
 const file_linkkit_sidecar_v1_messaging_proto_rawDesc = "" +
 	"\n" +
-	"\"linkkit_sidecar/v1/messaging.proto\x12\x12linkkit_sidecar.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1flinkkit_sidecar/v1/device.proto\x1a%linkkit_sidecar/v1/error_reason.proto\"\x85\x02\n" +
+	"\"linkkit_sidecar/v1/messaging.proto\x12\x12linkkit_sidecar.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1flinkkit_sidecar/v1/device.proto\x1a%linkkit_sidecar/v1/error_reason.proto\"\x85\x02\n" +
 	"\x0fOutgoingMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x18\n" +
@@ -841,7 +1918,81 @@ const file_linkkit_sidecar_v1_messaging_proto_rawDesc = "" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x10\n" +
 	"\x03qos\x18\x03 \x01(\rR\x03qos\x12\x1c\n" +
 	"\tduplicate\x18\x04 \x01(\bR\tduplicate\x12=\n" +
-	"\freceive_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime*U\n" +
+	"\freceive_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\"y\n" +
+	"\x0eConsumeRequest\x121\n" +
+	"\x04open\x18\x01 \x01(\v2\x1d.linkkit_sidecar.v1.OpenInboxR\x04open\x124\n" +
+	"\aanswers\x18\x02 \x03(\v2\x1a.linkkit_sidecar.v1.AnswerR\aanswers\"\xcc\x02\n" +
+	"\tOpenInbox\x122\n" +
+	"\x06device\x18\x01 \x01(\v2\x1a.linkkit_sidecar.v1.DeviceR\x06device\x12;\n" +
+	"\x05inbox\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^[A-Za-z0-9_.-]{1,64}(~dead)?$R\x05inbox\x12\x18\n" +
+	"\afilters\x18\x03 \x03(\tR\afilters\x128\n" +
+	"\x12visibility_timeout\x18\x04 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\xd1\x02R\x11visibilityTimeout\x12/\n" +
+	"\x0emax_deliveries\x18\x05 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\rmaxDeliveries\x12/\n" +
+	"\x0emax_unanswered\x18\x06 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\rmaxUnanswered\x12\x18\n" +
+	"\areplace\x18\a \x01(\bR\areplace\"\x8f\x01\n" +
+	"\x06Answer\x12\x1a\n" +
+	"\bdelivery\x18\x01 \x01(\x04R\bdelivery\x12A\n" +
+	"\averdict\x18\x02 \x01(\x0e2\x1b.linkkit_sidecar.v1.VerdictB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\averdict\x12&\n" +
+	"\bdelay_ms\x18\x03 \x01(\rB\v\xbaH\b*\x06\x18\x80\x88\xb2\xa0\x02R\adelayMs\"\xb1\x01\n" +
+	"\x0fConsumeResponse\x12\x18\n" +
+	"\agranted\x18\x01 \x01(\bR\agranted\x12\x16\n" +
+	"\x06missed\x18\x02 \x01(\x04R\x06missed\x12<\n" +
+	"\n" +
+	"deliveries\x18\x03 \x03(\v2\x1c.linkkit_sidecar.v1.DeliveryR\n" +
+	"deliveries\x12\x14\n" +
+	"\x05stale\x18\x04 \x03(\x04R\x05stale\x12\x18\n" +
+	"\asettled\x18\x05 \x03(\x04R\asettled\"\x97\x01\n" +
+	"\bDelivery\x12\x1a\n" +
+	"\bdelivery\x18\x01 \x01(\x04R\bdelivery\x12=\n" +
+	"\amessage\x18\x02 \x01(\v2#.linkkit_sidecar.v1.IncomingMessageR\amessage\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\rR\x05count\x12\x1a\n" +
+	"\bsequence\x18\x04 \x01(\x04R\bsequence\"H\n" +
+	"\x12ListInboxesRequest\x122\n" +
+	"\x06device\x18\x01 \x01(\v2\x1a.linkkit_sidecar.v1.DeviceR\x06device\"J\n" +
+	"\x13ListInboxesResponse\x123\n" +
+	"\ainboxes\x18\x01 \x03(\v2\x19.linkkit_sidecar.v1.InboxR\ainboxes\"\x8b\x02\n" +
+	"\x05Inbox\x12\x14\n" +
+	"\x05inbox\x18\x01 \x01(\tR\x05inbox\x12\x18\n" +
+	"\afilters\x18\x02 \x03(\tR\afilters\x12\x1a\n" +
+	"\bmessages\x18\x03 \x01(\x04R\bmessages\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12;\n" +
+	"\voldest_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"oldestTime\x12\x1e\n" +
+	"\n" +
+	"unanswered\x18\x06 \x01(\x04R\n" +
+	"unanswered\x12\x1c\n" +
+	"\tconsumers\x18\a \x01(\rR\tconsumers\x12%\n" +
+	"\x0emax_deliveries\x18\b \x01(\rR\rmaxDeliveries\"\x9b\x01\n" +
+	"\x12DeleteInboxRequest\x122\n" +
+	"\x06device\x18\x01 \x01(\v2\x1a.linkkit_sidecar.v1.DeviceR\x06device\x12;\n" +
+	"\x05inbox\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^[A-Za-z0-9_.-]{1,64}(~dead)?$R\x05inbox\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\"\x15\n" +
+	"\x13DeleteInboxResponse\"\x9a\x01\n" +
+	"\x12AnswerCallsRequest\x122\n" +
+	"\x06device\x18\x01 \x01(\v2\x1a.linkkit_sidecar.v1.DeviceR\x06device\x12\x16\n" +
+	"\x06topics\x18\x02 \x03(\tR\x06topics\x128\n" +
+	"\aanswers\x18\x03 \x03(\v2\x1e.linkkit_sidecar.v1.CallAnswerR\aanswers\":\n" +
+	"\n" +
+	"CallAnswer\x12\x12\n" +
+	"\x04call\x18\x01 \x01(\x04R\x04call\x12\x18\n" +
+	"\apayload\x18\x02 \x01(\fR\apayload\"\x99\x01\n" +
+	"\x13AnswerCallsResponse\x12\x18\n" +
+	"\agranted\x18\x01 \x01(\bR\agranted\x12.\n" +
+	"\x05calls\x18\x02 \x03(\v2\x18.linkkit_sidecar.v1.CallR\x05calls\x128\n" +
+	"\aresults\x18\x03 \x03(\v2\x1e.linkkit_sidecar.v1.CallResultR\aresults\"\xc1\x01\n" +
+	"\x04Call\x12\x12\n" +
+	"\x04call\x18\x01 \x01(\x04R\x04call\x12\x14\n" +
+	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x18\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload\x12=\n" +
+	"\freceive_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x126\n" +
+	"\bdeadline\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\"\xa8\x01\n" +
+	"\n" +
+	"CallResult\x12\x12\n" +
+	"\x04call\x18\x01 \x01(\x04R\x04call\x125\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2\x1b.linkkit_sidecar.v1.OutcomeR\aoutcome\x127\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x1f.linkkit_sidecar.v1.ErrorReasonR\x06reason\x12\x16\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail*U\n" +
 	"\tAssurance\x12\x19\n" +
 	"\x15ASSURANCE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ASSURANCE_CONFIRMED\x10\x01\x12\x14\n" +
@@ -854,11 +2005,20 @@ const file_linkkit_sidecar_v1_messaging_proto_rawDesc = "" +
 	"\x0fOUTCOME_UNKNOWN\x10\x04\x12\x12\n" +
 	"\x0eOUTCOME_STORED\x10\x05\x12\x13\n" +
 	"\x0fOUTCOME_EXPIRED\x10\x06\x12\x13\n" +
-	"\x0fOUTCOME_DROPPED\x10\a2\xb2\x02\n" +
+	"\x0fOUTCOME_DROPPED\x10\a*Y\n" +
+	"\aVerdict\x12\x17\n" +
+	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fVERDICT_DONE\x10\x01\x12\x11\n" +
+	"\rVERDICT_RETRY\x10\x02\x12\x10\n" +
+	"\fVERDICT_DROP\x10\x032\xb6\x05\n" +
 	"\x10MessagingService\x12T\n" +
 	"\aPublish\x12\".linkkit_sidecar.v1.PublishRequest\x1a#.linkkit_sidecar.v1.PublishResponse\"\x00\x12j\n" +
 	"\rPublishStream\x12(.linkkit_sidecar.v1.PublishStreamRequest\x1a).linkkit_sidecar.v1.PublishStreamResponse\"\x00(\x010\x01\x12\\\n" +
-	"\tSubscribe\x12$.linkkit_sidecar.v1.SubscribeRequest\x1a%.linkkit_sidecar.v1.SubscribeResponse\"\x000\x01BTZRgithub.com/linkkit-sidecar/linkkit-sidecar/gen/linkkit_sidecar/v1;linkkitsidecarv1b\x06proto3"
+	"\tSubscribe\x12$.linkkit_sidecar.v1.SubscribeRequest\x1a%.linkkit_sidecar.v1.SubscribeResponse\"\x000\x01\x12X\n" +
+	"\aConsume\x12\".linkkit_sidecar.v1.ConsumeRequest\x1a#.linkkit_sidecar.v1.ConsumeResponse\"\x00(\x010\x01\x12`\n" +
+	"\vListInboxes\x12&.linkkit_sidecar.v1.ListInboxesRequest\x1a'.linkkit_sidecar.v1.ListInboxesResponse\"\x00\x12`\n" +
+	"\vDeleteInbox\x12&.linkkit_sidecar.v1.DeleteInboxRequest\x1a'.linkkit_sidecar.v1.DeleteInboxResponse\"\x00\x12d\n" +
+	"\vAnswerCalls\x12&.linkkit_sidecar.v1.AnswerCallsRequest\x1a'.linkkit_sidecar.v1.AnswerCallsResponse\"\x00(\x010\x01BTZRgithub.com/linkkit-sidecar/linkkit-sidecar/gen/linkkit_sidecar/v1;linkkitsidecarv1b\x06proto3"
 
 var (
 	file_linkkit_sidecar_v1_messaging_proto_rawDescOnce sync.Once
@@ -872,48 +2032,90 @@ func file_linkkit_sidecar_v1_messaging_proto_rawDescGZIP() []byte {
 	return file_linkkit_sidecar_v1_messaging_proto_rawDescData
 }
 
-var file_linkkit_sidecar_v1_messaging_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_linkkit_sidecar_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_linkkit_sidecar_v1_messaging_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_linkkit_sidecar_v1_messaging_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_linkkit_sidecar_v1_messaging_proto_goTypes = []any{
 	(Assurance)(0),                // 0: linkkit_sidecar.v1.Assurance
 	(Outcome)(0),                  // 1: linkkit_sidecar.v1.Outcome
-	(*OutgoingMessage)(nil),       // 2: linkkit_sidecar.v1.OutgoingMessage
-	(*PublishRequest)(nil),        // 3: linkkit_sidecar.v1.PublishRequest
-	(*PublishResponse)(nil),       // 4: linkkit_sidecar.v1.PublishResponse
-	(*PublishStreamRequest)(nil),  // 5: linkkit_sidecar.v1.PublishStreamRequest
-	(*Receipt)(nil),               // 6: linkkit_sidecar.v1.Receipt
-	(*PublishStreamResponse)(nil), // 7: linkkit_sidecar.v1.PublishStreamResponse
-	(*SubscribeRequest)(nil),      // 8: linkkit_sidecar.v1.SubscribeRequest
-	(*SubscribeResponse)(nil),     // 9: linkkit_sidecar.v1.SubscribeResponse
-	(*IncomingMessage)(nil),       // 10: linkkit_sidecar.v1.IncomingMessage
-	(*Device)(nil),                // 11: linkkit_sidecar.v1.Device
-	(ErrorReason)(0),              // 12: linkkit_sidecar.v1.ErrorReason
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(Verdict)(0),                  // 2: linkkit_sidecar.v1.Verdict
+	(*OutgoingMessage)(nil),       // 3: linkkit_sidecar.v1.OutgoingMessage
+	(*PublishRequest)(nil),        // 4: linkkit_sidecar.v1.PublishRequest
+	(*PublishResponse)(nil),       // 5: linkkit_sidecar.v1.PublishResponse
+	(*PublishStreamRequest)(nil),  // 6: linkkit_sidecar.v1.PublishStreamRequest
+	(*Receipt)(nil),               // 7: linkkit_sidecar.v1.Receipt
+	(*PublishStreamResponse)(nil), // 8: linkkit_sidecar.v1.PublishStreamResponse
+	(*SubscribeRequest)(nil),      // 9: linkkit_sidecar.v1.SubscribeRequest
+	(*SubscribeResponse)(nil),     // 10: linkkit_sidecar.v1.SubscribeResponse
+	(*IncomingMessage)(nil),       // 11: linkkit_sidecar.v1.IncomingMessage
+	(*ConsumeRequest)(nil),        // 12: linkkit_sidecar.v1.ConsumeRequest
+	(*OpenInbox)(nil),             // 13: linkkit_sidecar.v1.OpenInbox
+	(*Answer)(nil),                // 14: linkkit_sidecar.v1.Answer
+	(*ConsumeResponse)(nil),       // 15: linkkit_sidecar.v1.ConsumeResponse
+	(*Delivery)(nil),              // 16: linkkit_sidecar.v1.Delivery
+	(*ListInboxesRequest)(nil),    // 17: linkkit_sidecar.v1.ListInboxesRequest
+	(*ListInboxesResponse)(nil),   // 18: linkkit_sidecar.v1.ListInboxesResponse
+	(*Inbox)(nil),                 // 19: linkkit_sidecar.v1.Inbox
+	(*DeleteInboxRequest)(nil),    // 20: linkkit_sidecar.v1.DeleteInboxRequest
+	(*DeleteInboxResponse)(nil),   // 21: linkkit_sidecar.v1.DeleteInboxResponse
+	(*AnswerCallsRequest)(nil),    // 22: linkkit_sidecar.v1.AnswerCallsRequest
+	(*CallAnswer)(nil),            // 23: linkkit_sidecar.v1.CallAnswer
+	(*AnswerCallsResponse)(nil),   // 24: linkkit_sidecar.v1.AnswerCallsResponse
+	(*Call)(nil),                  // 25: linkkit_sidecar.v1.Call
+	(*CallResult)(nil),            // 26: linkkit_sidecar.v1.CallResult
+	(*Device)(nil),                // 27: linkkit_sidecar.v1.Device
+	(ErrorReason)(0),              // 28: linkkit_sidecar.v1.ErrorReason
+	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
 }
 var file_linkkit_sidecar_v1_messaging_proto_depIdxs = []int32{
 	0,  // 0: linkkit_sidecar.v1.OutgoingMessage.assurance:type_name -> linkkit_sidecar.v1.Assurance
-	11, // 1: linkkit_sidecar.v1.PublishRequest.device:type_name -> linkkit_sidecar.v1.Device
-	2,  // 2: linkkit_sidecar.v1.PublishRequest.message:type_name -> linkkit_sidecar.v1.OutgoingMessage
+	27, // 1: linkkit_sidecar.v1.PublishRequest.device:type_name -> linkkit_sidecar.v1.Device
+	3,  // 2: linkkit_sidecar.v1.PublishRequest.message:type_name -> linkkit_sidecar.v1.OutgoingMessage
 	1,  // 3: linkkit_sidecar.v1.PublishResponse.outcome:type_name -> linkkit_sidecar.v1.Outcome
-	11, // 4: linkkit_sidecar.v1.PublishStreamRequest.device:type_name -> linkkit_sidecar.v1.Device
-	2,  // 5: linkkit_sidecar.v1.PublishStreamRequest.messages:type_name -> linkkit_sidecar.v1.OutgoingMessage
+	27, // 4: linkkit_sidecar.v1.PublishStreamRequest.device:type_name -> linkkit_sidecar.v1.Device
+	3,  // 5: linkkit_sidecar.v1.PublishStreamRequest.messages:type_name -> linkkit_sidecar.v1.OutgoingMessage
 	1,  // 6: linkkit_sidecar.v1.Receipt.outcome:type_name -> linkkit_sidecar.v1.Outcome
-	12, // 7: linkkit_sidecar.v1.Receipt.reason:type_name -> linkkit_sidecar.v1.ErrorReason
-	6,  // 8: linkkit_sidecar.v1.PublishStreamResponse.receipts:type_name -> linkkit_sidecar.v1.Receipt
-	11, // 9: linkkit_sidecar.v1.SubscribeRequest.device:type_name -> linkkit_sidecar.v1.Device
-	10, // 10: linkkit_sidecar.v1.SubscribeResponse.messages:type_name -> linkkit_sidecar.v1.IncomingMessage
-	13, // 11: linkkit_sidecar.v1.IncomingMessage.receive_time:type_name -> google.protobuf.Timestamp
-	3,  // 12: linkkit_sidecar.v1.MessagingService.Publish:input_type -> linkkit_sidecar.v1.PublishRequest
-	5,  // 13: linkkit_sidecar.v1.MessagingService.PublishStream:input_type -> linkkit_sidecar.v1.PublishStreamRequest
-	8,  // 14: linkkit_sidecar.v1.MessagingService.Subscribe:input_type -> linkkit_sidecar.v1.SubscribeRequest
-	4,  // 15: linkkit_sidecar.v1.MessagingService.Publish:output_type -> linkkit_sidecar.v1.PublishResponse
-	7,  // 16: linkkit_sidecar.v1.MessagingService.PublishStream:output_type -> linkkit_sidecar.v1.PublishStreamResponse
-	9,  // 17: linkkit_sidecar.v1.MessagingService.Subscribe:output_type -> linkkit_sidecar.v1.SubscribeResponse
-	15, // [15:18] is the sub-list for method output_type
-	12, // [12:15] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	28, // 7: linkkit_sidecar.v1.Receipt.reason:type_name -> linkkit_sidecar.v1.ErrorReason
+	7,  // 8: linkkit_sidecar.v1.PublishStreamResponse.receipts:type_name -> linkkit_sidecar.v1.Receipt
+	27, // 9: linkkit_sidecar.v1.SubscribeRequest.device:type_name -> linkkit_sidecar.v1.Device
+	11, // 10: linkkit_sidecar.v1.SubscribeResponse.messages:type_name -> linkkit_sidecar.v1.IncomingMessage
+	29, // 11: linkkit_sidecar.v1.IncomingMessage.receive_time:type_name -> google.protobuf.Timestamp
+	13, // 12: linkkit_sidecar.v1.ConsumeRequest.open:type_name -> linkkit_sidecar.v1.OpenInbox
+	14, // 13: linkkit_sidecar.v1.ConsumeRequest.answers:type_name -> linkkit_sidecar.v1.Answer
+	27, // 14: linkkit_sidecar.v1.OpenInbox.device:type_name -> linkkit_sidecar.v1.Device
+	2,  // 15: linkkit_sidecar.v1.Answer.verdict:type_name -> linkkit_sidecar.v1.Verdict
+	16, // 16: linkkit_sidecar.v1.ConsumeResponse.deliveries:type_name -> linkkit_sidecar.v1.Delivery
+	11, // 17: linkkit_sidecar.v1.Delivery.message:type_name -> linkkit_sidecar.v1.IncomingMessage
+	27, // 18: linkkit_sidecar.v1.ListInboxesRequest.device:type_name -> linkkit_sidecar.v1.Device
+	19, // 19: linkkit_sidecar.v1.ListInboxesResponse.inboxes:type_name -> linkkit_sidecar.v1.Inbox
+	29, // 20: linkkit_sidecar.v1.Inbox.oldest_time:type_name -> google.protobuf.Timestamp
+	27, // 21: linkkit_sidecar.v1.DeleteInboxRequest.device:type_name -> linkkit_sidecar.v1.Device
+	27, // 22: linkkit_sidecar.v1.AnswerCallsRequest.device:type_name -> linkkit_sidecar.v1.Device
+	23, // 23: linkkit_sidecar.v1.AnswerCallsRequest.answers:type_name -> linkkit_sidecar.v1.CallAnswer
+	25, // 24: linkkit_sidecar.v1.AnswerCallsResponse.calls:type_name -> linkkit_sidecar.v1.Call
+	26, // 25: linkkit_sidecar.v1.AnswerCallsResponse.results:type_name -> linkkit_sidecar.v1.CallResult
+	29, // 26: linkkit_sidecar.v1.Call.receive_time:type_name -> google.protobuf.Timestamp
+	29, // 27: linkkit_sidecar.v1.Call.deadline:type_name -> google.protobuf.Timestamp
+	1,  // 28: linkkit_sidecar.v1.CallResult.outcome:type_name -> linkkit_sidecar.v1.Outcome
+	28, // 29: linkkit_sidecar.v1.CallResult.reason:type_name -> linkkit_sidecar.v1.ErrorReason
+	4,  // 30: linkkit_sidecar.v1.MessagingService.Publish:input_type -> linkkit_sidecar.v1.PublishRequest
+	6,  // 31: linkkit_sidecar.v1.MessagingService.PublishStream:input_type -> linkkit_sidecar.v1.PublishStreamRequest
+	9,  // 32: linkkit_sidecar.v1.MessagingService.Subscribe:input_type -> linkkit_sidecar.v1.SubscribeRequest
+	12, // 33: linkkit_sidecar.v1.MessagingService.Consume:input_type -> linkkit_sidecar.v1.ConsumeRequest
+	17, // 34: linkkit_sidecar.v1.MessagingService.ListInboxes:input_type -> linkkit_sidecar.v1.ListInboxesRequest
+	20, // 35: linkkit_sidecar.v1.MessagingService.DeleteInbox:input_type -> linkkit_sidecar.v1.DeleteInboxRequest
+	22, // 36: linkkit_sidecar.v1.MessagingService.AnswerCalls:input_type -> linkkit_sidecar.v1.AnswerCallsRequest
+	5,  // 37: linkkit_sidecar.v1.MessagingService.Publish:output_type -> linkkit_sidecar.v1.PublishResponse
+	8,  // 38: linkkit_sidecar.v1.MessagingService.PublishStream:output_type -> linkkit_sidecar.v1.PublishStreamResponse
+	10, // 39: linkkit_sidecar.v1.MessagingService.Subscribe:output_type -> linkkit_sidecar.v1.SubscribeResponse
+	15, // 40: linkkit_sidecar.v1.MessagingService.Consume:output_type -> linkkit_sidecar.v1.ConsumeResponse
+	18, // 41: linkkit_sidecar.v1.MessagingService.ListInboxes:output_type -> linkkit_sidecar.v1.ListInboxesResponse
+	21, // 42: linkkit_sidecar.v1.MessagingService.DeleteInbox:output_type -> linkkit_sidecar.v1.DeleteInboxResponse
+	24, // 43: linkkit_sidecar.v1.MessagingService.AnswerCalls:output_type -> linkkit_sidecar.v1.AnswerCallsResponse
+	37, // [37:44] is the sub-list for method output_type
+	30, // [30:37] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_linkkit_sidecar_v1_messaging_proto_init() }
@@ -929,8 +2131,8 @@ func file_linkkit_sidecar_v1_messaging_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_linkkit_sidecar_v1_messaging_proto_rawDesc), len(file_linkkit_sidecar_v1_messaging_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   9,
+			NumEnums:      3,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

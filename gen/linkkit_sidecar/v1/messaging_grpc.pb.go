@@ -22,6 +22,10 @@ const (
 	MessagingService_Publish_FullMethodName       = "/linkkit_sidecar.v1.MessagingService/Publish"
 	MessagingService_PublishStream_FullMethodName = "/linkkit_sidecar.v1.MessagingService/PublishStream"
 	MessagingService_Subscribe_FullMethodName     = "/linkkit_sidecar.v1.MessagingService/Subscribe"
+	MessagingService_Consume_FullMethodName       = "/linkkit_sidecar.v1.MessagingService/Consume"
+	MessagingService_ListInboxes_FullMethodName   = "/linkkit_sidecar.v1.MessagingService/ListInboxes"
+	MessagingService_DeleteInbox_FullMethodName   = "/linkkit_sidecar.v1.MessagingService/DeleteInbox"
+	MessagingService_AnswerCalls_FullMethodName   = "/linkkit_sidecar.v1.MessagingService/AnswerCalls"
 )
 
 // MessagingServiceClient is the client API for MessagingService service.
@@ -52,6 +56,18 @@ type MessagingServiceClient interface {
 	// link. A filter that the platform refuses ends the stream with SUBSCRIPTION_REFUSED. Filters that several streams share are
 	// subscribed once. A reader that is too slow loses its oldest messages, and is told how many.
 	Subscribe(ctx context.Context, in *SubscribeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SubscribeResponse], error)
+	// Consume delivers the messages of an inbox: a named queue on disk that collects what matches its filters from when it is first
+	// consumed until DeleteInbox, whether an app reads or not, over restarts of app and sidecar. The app answers each message with done,
+	// retry or drop; one that has no answer in `visibility_timeout`, or whose stream breaks, comes again. Streams that consume the same
+	// inbox share its messages. The platform gets its acknowledgement (QoS 1) only when the message is on disk in every inbox that matches.
+	Consume(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConsumeRequest, ConsumeResponse], error)
+	// ListInboxes tells of the inboxes of a device.
+	ListInboxes(ctx context.Context, in *ListInboxesRequest, opts ...grpc.CallOption) (*ListInboxesResponse, error)
+	// DeleteInbox removes an inbox, the messages in it, and its subscription. Streams that consume it end with INBOX_UNKNOWN.
+	DeleteInbox(ctx context.Context, in *DeleteInboxRequest, opts ...grpc.CallOption) (*DeleteInboxResponse, error)
+	// AnswerCalls lets an app answer RRPC calls: requests from the platform that wait for the device's answer, for 8 seconds. Each call goes
+	// to one of the streams that answer its topic. An answer that is late, or the second one, gets an error in `results`.
+	AnswerCalls(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AnswerCallsRequest, AnswerCallsResponse], error)
 }
 
 type messagingServiceClient struct {
@@ -104,6 +120,52 @@ func (c *messagingServiceClient) Subscribe(ctx context.Context, in *SubscribeReq
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type MessagingService_SubscribeClient = grpc.ServerStreamingClient[SubscribeResponse]
 
+func (c *messagingServiceClient) Consume(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConsumeRequest, ConsumeResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &MessagingService_ServiceDesc.Streams[2], MessagingService_Consume_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ConsumeRequest, ConsumeResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MessagingService_ConsumeClient = grpc.BidiStreamingClient[ConsumeRequest, ConsumeResponse]
+
+func (c *messagingServiceClient) ListInboxes(ctx context.Context, in *ListInboxesRequest, opts ...grpc.CallOption) (*ListInboxesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListInboxesResponse)
+	err := c.cc.Invoke(ctx, MessagingService_ListInboxes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *messagingServiceClient) DeleteInbox(ctx context.Context, in *DeleteInboxRequest, opts ...grpc.CallOption) (*DeleteInboxResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteInboxResponse)
+	err := c.cc.Invoke(ctx, MessagingService_DeleteInbox_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *messagingServiceClient) AnswerCalls(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AnswerCallsRequest, AnswerCallsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &MessagingService_ServiceDesc.Streams[3], MessagingService_AnswerCalls_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[AnswerCallsRequest, AnswerCallsResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MessagingService_AnswerCallsClient = grpc.BidiStreamingClient[AnswerCallsRequest, AnswerCallsResponse]
+
 // MessagingServiceServer is the server API for MessagingService service.
 // All implementations must embed UnimplementedMessagingServiceServer
 // for forward compatibility.
@@ -132,6 +194,18 @@ type MessagingServiceServer interface {
 	// link. A filter that the platform refuses ends the stream with SUBSCRIPTION_REFUSED. Filters that several streams share are
 	// subscribed once. A reader that is too slow loses its oldest messages, and is told how many.
 	Subscribe(*SubscribeRequest, grpc.ServerStreamingServer[SubscribeResponse]) error
+	// Consume delivers the messages of an inbox: a named queue on disk that collects what matches its filters from when it is first
+	// consumed until DeleteInbox, whether an app reads or not, over restarts of app and sidecar. The app answers each message with done,
+	// retry or drop; one that has no answer in `visibility_timeout`, or whose stream breaks, comes again. Streams that consume the same
+	// inbox share its messages. The platform gets its acknowledgement (QoS 1) only when the message is on disk in every inbox that matches.
+	Consume(grpc.BidiStreamingServer[ConsumeRequest, ConsumeResponse]) error
+	// ListInboxes tells of the inboxes of a device.
+	ListInboxes(context.Context, *ListInboxesRequest) (*ListInboxesResponse, error)
+	// DeleteInbox removes an inbox, the messages in it, and its subscription. Streams that consume it end with INBOX_UNKNOWN.
+	DeleteInbox(context.Context, *DeleteInboxRequest) (*DeleteInboxResponse, error)
+	// AnswerCalls lets an app answer RRPC calls: requests from the platform that wait for the device's answer, for 8 seconds. Each call goes
+	// to one of the streams that answer its topic. An answer that is late, or the second one, gets an error in `results`.
+	AnswerCalls(grpc.BidiStreamingServer[AnswerCallsRequest, AnswerCallsResponse]) error
 	mustEmbedUnimplementedMessagingServiceServer()
 }
 
@@ -150,6 +224,18 @@ func (UnimplementedMessagingServiceServer) PublishStream(grpc.BidiStreamingServe
 }
 func (UnimplementedMessagingServiceServer) Subscribe(*SubscribeRequest, grpc.ServerStreamingServer[SubscribeResponse]) error {
 	return status.Error(codes.Unimplemented, "method Subscribe not implemented")
+}
+func (UnimplementedMessagingServiceServer) Consume(grpc.BidiStreamingServer[ConsumeRequest, ConsumeResponse]) error {
+	return status.Error(codes.Unimplemented, "method Consume not implemented")
+}
+func (UnimplementedMessagingServiceServer) ListInboxes(context.Context, *ListInboxesRequest) (*ListInboxesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListInboxes not implemented")
+}
+func (UnimplementedMessagingServiceServer) DeleteInbox(context.Context, *DeleteInboxRequest) (*DeleteInboxResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteInbox not implemented")
+}
+func (UnimplementedMessagingServiceServer) AnswerCalls(grpc.BidiStreamingServer[AnswerCallsRequest, AnswerCallsResponse]) error {
+	return status.Error(codes.Unimplemented, "method AnswerCalls not implemented")
 }
 func (UnimplementedMessagingServiceServer) mustEmbedUnimplementedMessagingServiceServer() {}
 func (UnimplementedMessagingServiceServer) testEmbeddedByValue()                          {}
@@ -208,6 +294,56 @@ func _MessagingService_Subscribe_Handler(srv interface{}, stream grpc.ServerStre
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type MessagingService_SubscribeServer = grpc.ServerStreamingServer[SubscribeResponse]
 
+func _MessagingService_Consume_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(MessagingServiceServer).Consume(&grpc.GenericServerStream[ConsumeRequest, ConsumeResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MessagingService_ConsumeServer = grpc.BidiStreamingServer[ConsumeRequest, ConsumeResponse]
+
+func _MessagingService_ListInboxes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListInboxesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MessagingServiceServer).ListInboxes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MessagingService_ListInboxes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MessagingServiceServer).ListInboxes(ctx, req.(*ListInboxesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MessagingService_DeleteInbox_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteInboxRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MessagingServiceServer).DeleteInbox(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MessagingService_DeleteInbox_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MessagingServiceServer).DeleteInbox(ctx, req.(*DeleteInboxRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MessagingService_AnswerCalls_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(MessagingServiceServer).AnswerCalls(&grpc.GenericServerStream[AnswerCallsRequest, AnswerCallsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MessagingService_AnswerCallsServer = grpc.BidiStreamingServer[AnswerCallsRequest, AnswerCallsResponse]
+
 // MessagingService_ServiceDesc is the grpc.ServiceDesc for MessagingService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -218,6 +354,14 @@ var MessagingService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Publish",
 			Handler:    _MessagingService_Publish_Handler,
+		},
+		{
+			MethodName: "ListInboxes",
+			Handler:    _MessagingService_ListInboxes_Handler,
+		},
+		{
+			MethodName: "DeleteInbox",
+			Handler:    _MessagingService_DeleteInbox_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
@@ -231,6 +375,18 @@ var MessagingService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Subscribe",
 			Handler:       _MessagingService_Subscribe_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "Consume",
+			Handler:       _MessagingService_Consume_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "AnswerCalls",
+			Handler:       _MessagingService_AnswerCalls_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "linkkit_sidecar/v1/messaging.proto",
