@@ -118,6 +118,9 @@ func FuzzParseClientID(f *testing.F) {
 	for _, seed := range []string{"base|a=1,b=2|", "|", "base|sii=WiFi|03ACDEFF0032,timestamp=1|", "base|,=,|x"} {
 		f.Add(seed)
 	}
+	for _, v := range vectors[connect](f, "connects.json") {
+		f.Add(v.ClientID)
+	}
 	f.Fuzz(func(t *testing.T, s string) {
 		c, err := ParseClientID(s)
 		if (err != nil) == strings.Contains(s, "|") {
@@ -129,6 +132,11 @@ func FuzzParseClientID(f *testing.F) {
 		again, err := ParseClientID(c.String())
 		if err != nil || again.Base != c.Base || !slices.Equal(again.Params, c.Params) {
 			t.Fatalf("%q was read as %+v, and written and read again as %+v, %v", s, c, again, err)
+		}
+		for _, p := range c.Params {
+			if !c.Has(p.Key) || !strings.Contains(s, p.Key+"="+p.Value) {
+				t.Fatalf("%q was read as %+v", s, c)
+			}
 		}
 	})
 }

@@ -38,6 +38,7 @@ var (
 	// Some instance ids name their region, as in "iot-cn-abc123", so a "-" may stand within. An id is one DNS label.
 	instanceID = regexp.MustCompile(`^iot(-[A-Za-z0-9]+)+$`)
 	hostLabel  = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$`)
+	zone       = regexp.MustCompile(`^[A-Za-z0-9_.-]{0,15}$`) // of an IPv6 address; Linux has interfaces of 15 characters
 )
 
 // Resolve is the server's host name (or IP address) and port for a device of the product. Errors are those of Validate.
@@ -102,7 +103,10 @@ func validateHost(host string) error {
 	wrong := func(problem string) error {
 		return &FieldError{"endpoint.host", fmt.Sprintf("%.80q %s", host, problem)}
 	}
-	if _, err := netip.ParseAddr(host); err == nil {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		if !zone.MatchString(ip.Zone()) { // the library takes any character
+			return wrong("has a zone that is no name of a network interface")
+		}
 		return nil
 	}
 	switch {

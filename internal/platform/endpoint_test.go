@@ -64,6 +64,7 @@ func TestEndpointsThatCannotBeNameTheirField(t *testing.T) {
 		{Endpoint{Host: "h:8883"}, "endpoint.host", "endpoint.port"},
 		{Endpoint{Host: "[::1]"}, "endpoint.host", "brackets"},
 		{Endpoint{Host: "a b"}, "endpoint.host", "not a host name"},
+		{Endpoint{Host: "fe80::1%a/b"}, "endpoint.host", "zone"},
 		{Endpoint{Host: "a..b"}, "endpoint.host", "not a host name"},
 		{Endpoint{Host: "."}, "endpoint.host", "not a host name"},
 		{Endpoint{Host: "-a"}, "endpoint.host", "not a host name"},
@@ -86,6 +87,7 @@ func TestRegistrationURLs(t *testing.T) {
 		CustomRegistrationURL("auth.example.com", 0): "https://auth.example.com:443/auth/register/device",
 		CustomRegistrationURL("localhost", 8443):     "https://localhost:8443/auth/register/device",
 		CustomRegistrationURL("::1", 8443):           "https://[::1]:8443/auth/register/device",
+		CustomRegistrationURL("fe80::1%eth0", 8443):  "https://[fe80::1%25eth0]:8443/auth/register/device",
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)

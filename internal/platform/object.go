@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -47,7 +48,8 @@ func parseObject(data []byte) (object, error) {
 	return o, nil
 }
 
-// text is a string of 1 to limit bytes, without control characters.
+// text is a string of 1 to limit bytes, without control characters. An escape that stands for no character is refused too: the
+// library puts U+FFFD in its place, and a secret would silently become another.
 func (o object) text(key string, limit int) (string, error) {
 	var s *string
 	if value, found := o[key]; found {
@@ -60,8 +62,8 @@ func (o object) text(key string, limit int) (string, error) {
 		return "", fmt.Errorf("its %s is missing", key)
 	case len(*s) > limit:
 		return "", fmt.Errorf("its %s has %d bytes, more than %d", key, len(*s), limit)
-	case strings.ContainsFunc(*s, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return "", fmt.Errorf("its %s holds control characters", key)
+	case strings.ContainsFunc(*s, func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }):
+		return "", fmt.Errorf("its %s holds control characters or broken ones", key)
 	}
 	return *s, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 const (
@@ -63,6 +64,8 @@ func TestRepliesThatCannotBeUsedSayWhyAndNotWhatTheyHold(t *testing.T) {
 		{PreRegistered, reply(`"deviceSecret":null`), "deviceSecret is missing"},
 		{PreRegistered, reply(`"deviceSecret":["hunter2"]`), "deviceSecret is not a string"},
 		{PreRegistered, reply(`"deviceSecret":"hunter2\u0000"`), "control characters"},
+		{PreRegistered, reply(`"deviceSecret":"hunter2\u0085"`), "control characters"},
+		{PreRegistered, reply(`"deviceSecret":"hunter2\ud800"`), "broken ones"},
 		{PreRegistered, reply(`"deviceSecret":"hunter2` + strings.Repeat("x", 58) + `"`), "65 bytes, more than 64"},
 		{PreRegistered, tokenReply, "deviceSecret is missing"},
 		{RegistrationFree, secretReply, "clientId is missing"},
@@ -151,6 +154,9 @@ func usable(t *testing.T, got Registered, err error) {
 	}
 	if len(secret) > MaxSecret || len(token) > MaxDeviceToken || len(got.ClientID) > MaxTokenClientID || strings.Contains(got.ClientID, "|") {
 		t.Fatal("a credential breaks its limits")
+	}
+	if all := secret + token + got.ClientID; control(all) || strings.Contains(all, "\uFFFD") || !utf8.ValidString(all) {
+		t.Fatalf("a credential is no plain text: %q", all)
 	}
 }
 

@@ -2,6 +2,7 @@ package platform
 
 import (
 	"net"
+	"net/url"
 	"strconv"
 )
 
@@ -23,5 +24,6 @@ func CustomRegistrationURL(host string, port int) string {
 	if port == 0 {
 		port = httpsPort
 	}
-	return "https://" + net.JoinHostPort(host, strconv.Itoa(port)) + registrationPath
+	u := url.URL{Scheme: "https", Host: net.JoinHostPort(host, strconv.Itoa(port)), Path: registrationPath}
+	return u.String() // escapes the zone of an IPv6 address
 }

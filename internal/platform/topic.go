@@ -55,6 +55,8 @@ func validateText(field string, id device.ID, s string) error {
 		return &FieldError{field, "is missing"}
 	case !utf8.ValidString(s) || strings.Contains(s, "\x00"):
 		return &FieldError{field, "must be UTF-8 without the character NUL"}
+	case len(s)-len(counted) > MaxTopicBytes: // or a request's id could be longer than a packet of MQTT can say
+		return &FieldError{field, fmt.Sprintf("has %d bytes before the topic that an RRPC is about; the platform's have at most %d", len(s)-len(counted), MaxTopicBytes)}
 	case len(counted) > MaxTopicBytes:
 		return &FieldError{field, fmt.Sprintf("has %d bytes; the platform takes %d", len(counted), MaxTopicBytes)}
 	case custom && slashes > MaxTopicSlashes:

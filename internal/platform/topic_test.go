@@ -54,6 +54,7 @@ func TestTopicsOnWhichADeviceCannotPublish(t *testing.T) {
 		{"/ota/device/" + strings.Repeat("x", 200) + own, "the platform takes 128"},
 		{own + "/user/1/2/3/4/5", "has 8 slashes; the platform takes 7"},
 		{"/ext/rrpc/1" + own + "/user/1/2/3/4/5", "has 8 slashes; the platform takes 7"},
+		{"/ext/rrpc/" + strings.Repeat("1", 1<<16) + own + "/user/get", "before the topic"}, // would break the packet
 		{own + "/user//x", "empty level"},
 		{own + "/user/", "empty level"},
 		{own + "/", "empty level"},
@@ -148,19 +149,44 @@ func TestATopicThatPassesKeepsToTheLimits(t *testing.T) {
 }
 
 func FuzzTopicsAndFilters(f *testing.F) {
-	for _, seed := range []string{own + "/user/get", "/ext/rrpc/+" + own + "/#", "/sys" + own + "/thing/event/+/post_reply", "#", "+/+", "a//b", "$SYS/#"} {
+	for _, seed := range []string{
+		own + "/user/get", "/ext/rrpc/+" + own + "/#", "/sys" + own + "/thing/event/+/post_reply", "#", "+/+", "a//b", "$SYS/#",
+		"/ext/ntp" + own + "/request", "/ota/device/inform" + own, "/shadow/+" + own, "/broadcast/a1B2c3D4e5F/#", "/ext/network/probe/+", "/ext/rrpc/1/any/topic",
+		"/ext/rrpc/" + strings.Repeat("1", 1<<16) + "/x",
+	} {
 		f.Add(seed, own+"/user/get")
+		f.Add(own+"/#", seed)
 	}
 	f.Fuzz(func(t *testing.T, filter, topic string) {
-		validFilter, validTopic := ValidateFilter(dev001, filter) == nil, ValidateTopic(dev001, topic) == nil
-		if !validFilter && !validTopic {
+		filterErr, topicErr := ValidateFilter(dev001, filter), ValidateTopic(dev001, topic)
+		wrongField(t, filterErr)
+		wrongField(t, topicErr)
+		if filterErr == nil {
+			if matched := MatchFilter(filter, topic); matched != matchByRegexp(filter, topic) {
+				t.Fatalf("MatchFilter(%q, %q) = %v", filter, topic, matched)
+			}
+			if len(filter) > longestTopic || !named(filter) && !strings.HasPrefix(filter, "/broadcast/a1B2c3D4e5F/") && !strings.HasPrefix(filter, "/ext/") {
+				t.Fatalf("%.300q (%d bytes) passes as a filter", filter, len(filter))
+			}
+		}
+		if topicErr != nil {
 			return
 		}
-		if matched := MatchFilter(filter, topic); validFilter && matched != matchByRegexp(filter, topic) {
-			t.Fatalf("MatchFilter(%q, %q) = %v", filter, topic, matched)
+		if err := ValidateFilter(dev001, topic); err != nil {
+			t.Fatalf("a device publishes on %q and cannot subscribe to it: %v", topic, err)
 		}
-		if validTopic && !MatchFilter(topic, topic) {
+		// Behind "/ext/rrpc/ID" stands what the caller of an RRPC chose; any other topic has the device's name in it.
+		if len(topic) > longestTopic || !utf8.ValidString(topic) || !named(topic) && !strings.HasPrefix(topic, "/ext/rrpc/") {
+			t.Fatalf("%.300q (%d bytes) passes", topic, len(topic))
+		}
+		if !MatchFilter(topic, topic) {
 			t.Fatalf("%q does not match itself", topic)
 		}
 	})
 }
+
+// longestTopic is more than any topic of the platform has, and much less than MQTT can carry: a longer one breaks the packet.
+const longestTopic = 2 * MaxTopicBytes
+
+// named reports whether the device's names stand in the topic, as two levels one after the other.
+func named(topic string) bool { return strings.Contains(topic+"/", own+"/") }

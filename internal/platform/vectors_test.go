@@ -12,7 +12,7 @@ import (
 var dev001 = device.ID{ProductKey: "a1B2c3D4e5F", DeviceName: "dev-001"}
 
 // vectors reads a file of testdata into a list of T.
-func vectors[T any](t *testing.T, file string) []T {
+func vectors[T any](t testing.TB, file string) []T {
 	t.Helper()
 	data, err := os.ReadFile("testdata/" + file)
 	if err != nil {
