@@ -2,6 +2,7 @@ package conn
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
@@ -33,6 +35,8 @@ const (
 const (
 	// maxInbound is the longest body of a packet that the platform sends: its largest payload, a topic, and their lengths.
 	maxInbound = platform.MaxPayloadBytes + 1024
+	// maxTopic is the longest topic that the platform sends, with what it puts before it. It fits into the guard's buffer.
+	maxTopic = 1000
 	// maxHeader is the length of a fixed header: a type, and a remaining length of up to four bytes.
 	maxHeader = 5
 	// maxShort is the longest body of any other packet than PUBLISH: a SUBACK for as many filters as a SUBSCRIBE may have.
@@ -74,7 +78,7 @@ type guard struct {
 
 func newGuard(c net.Conn) *guard {
 	return &guard{
-		Conn: c, in: bufio.NewReaderSize(c, 1024), connack: -1, asked: map[uint16]int{},
+		Conn: c, in: bufio.NewReaderSize(c, 2+maxTopic), connack: -1, asked: map[uint16]int{},
 		writing: make(chan struct{}, 1), dead: make(chan struct{}),
 	}
 }
@@ -248,14 +252,28 @@ func (g *guard) checkHeader(kind, flags byte, length int) error {
 	return nil
 }
 
-// checkTopic refuses a PUBLISH whose topic is longer than the packet. The library would end on it with an error that says nothing.
+// checkTopic refuses a PUBLISH whose topic is longer than the packet, on which the library would end with an error that says nothing;
+// and one whose topic is no text, which gRPC would not carry to the apps and JSON not to the journal.
 func (g *guard) checkTopic(qos byte, length int) error {
 	size, err := g.in.Peek(2)
 	if err != nil {
 		return truncated(err)
 	}
-	if topic := int(binary.BigEndian.Uint16(size)); 2+topic+2*int(qos) > length {
+	topic := int(binary.BigEndian.Uint16(size))
+	switch {
+	case 2+topic+2*int(qos) > length:
 		return violation("a PUBLISH of %d bytes with a topic of %d", length, topic)
+	case topic == 0:
+		return violation("a PUBLISH without a topic")
+	case topic > maxTopic:
+		return violation("a PUBLISH with a topic of %d bytes; the platform's are shorter", topic)
+	}
+	start, err := g.in.Peek(2 + topic)
+	if err != nil {
+		return truncated(err)
+	}
+	if name := start[2:]; !utf8.Valid(name) || bytes.IndexByte(name, 0) >= 0 {
+		return violation("a PUBLISH whose topic %.80q is not UTF-8, or holds NUL", name)
 	}
 	return nil
 }
