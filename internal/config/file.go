@@ -1,12 +1,16 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -24,15 +28,12 @@ type File struct {
 // Error says what is wrong in a configuration file, and where.
 type Error struct {
 	Path string
-	Line int // 0 concerns the whole file
+	Line int
 	Err  error
 }
 
 // Error begins with FILE:LINE, as compilers write it.
 func (e *Error) Error() string {
-	if e.Line == 0 {
-		return fmt.Sprintf("%s: %v", e.Path, e.Err)
-	}
 	return fmt.Sprintf("%s:%d: %v", e.Path, e.Line, e.Err)
 }
 
@@ -51,24 +52,28 @@ func Read(path string, known Known) (*File, error) {
 
 func parse(path string, r io.Reader, known Known) (*File, error) {
 	f := &File{Path: path, values: map[string]*yaml.Node{}}
-	decoder := yaml.NewDecoder(r)
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	var document yaml.Node
 	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
 		return f, nil
 	} else if err != nil {
-		return nil, f.syntax(err)
+		return nil, f.syntax(err, text)
 	}
 	var second yaml.Node
 	if err := decoder.Decode(&second); err == nil {
 		return nil, f.errorf(&second, "a second document begins here; one is taken")
 	} else if !errors.Is(err, io.EOF) {
-		return nil, f.syntax(err)
+		return nil, f.syntax(err, text)
 	}
 	root := document.Content[0]
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" { // comments only
 		return f, nil
 	}
-	err := f.object(root, "", fields{
+	err = f.object(root, "", fields{
 		"devices": f.devices,
 		"policy":  f.policy,
 		"limits":  f.limits,
@@ -83,17 +88,38 @@ func parse(path string, r io.Reader, known Known) (*File, error) {
 	return f, err
 }
 
-// syntax is a YAML error as FILE:LINE: its text begins with "yaml: line N: ".
-func (f *File) syntax(err error) error {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	if rest, ok := strings.CutPrefix(text, "line "); ok {
+// syntax is a YAML error as FILE:LINE: its text begins with "yaml: line N: ". The library leaves the line out when it is the first,
+// when a character is none of YAML's, and when an anchor does not exist.
+func (f *File) syntax(err error, text []byte) error {
+	problem := strings.TrimPrefix(err.Error(), "yaml: ")
+	if rest, ok := strings.CutPrefix(problem, "line "); ok {
 		if number, what, ok := strings.Cut(rest, ": "); ok {
 			if line, err := strconv.Atoi(number); err == nil {
 				return &Error{f.Path, line, errors.New(what)}
 			}
 		}
 	}
-	return &Error{Path: f.Path, Err: errors.New(text)}
+	before := 0
+	if anchor := unknownAnchor.FindStringSubmatch(problem); anchor != nil {
+		before = bytes.Index(text, []byte("*"+anchor[1]))
+	} else if strings.Contains(problem, "UTF-8") || strings.HasPrefix(problem, "control characters") {
+		before = illegible(text)
+	}
+	return &Error{f.Path, 1 + bytes.Count(text[:max(0, before)], []byte("\n")), errors.New(problem)}
+}
+
+var unknownAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
+
+// illegible is where the first character is that cannot stand in YAML.
+func illegible(text []byte) int {
+	for at := 0; at < len(text); {
+		r, size := utf8.DecodeRune(text[at:])
+		if r == utf8.RuneError && size == 1 || unicode.IsControl(r) && !unicode.IsSpace(r) || r == '\v' || r == '\f' || r == 0xFFFE || r == 0xFFFF {
+			return at
+		}
+		at += size
+	}
+	return 0
 }
 
 func (f *File) at(n *yaml.Node) string { return fmt.Sprintf("%s:%d", f.Path, n.Line) }

@@ -27,6 +27,9 @@ func (f *File) object(n *yaml.Node, path string, known fields) error {
 	seen := map[string]int{}
 	for i := 0; i < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
+		if key.Kind != yaml.ScalarNode { // an alias has the anchor's name where a key has its own
+			return f.errorf(key, "%s: must have plain words as keys", cmp.Or(path, "the file"))
+		}
 		name := key.Value
 		if line, twice := seen[name]; twice {
 			return f.errorf(key, "%s: is given twice, first on line %d", joined(path, name), line)
