@@ -12,6 +12,7 @@ MAKEFLAGS     += --no-print-directory
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PACKAGES ?= ./...
 ARGS     ?=
+FUZZTIME ?= 60s
 
 tools := buf golangci-lint gotestsum grpcurl protoc-gen-go-grpc
 
@@ -71,6 +72,26 @@ test-deps: test-packages
 .PHONY: bench
 bench: ## run the benchmarks (PACKAGES=./internal/event ARGS='-benchtime 5s')
 	go test -run '^$$' -bench . -benchmem $(ARGS) $(PACKAGES)
+
+# What makes a target fail is written to testdata/fuzz beside it, and is a test of every run from then on. An input that covers
+# something new is made smaller for a second at most: go would take a minute, out of the target's own time.
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (FUZZTIME=10s PACKAGES=./internal/platform ARGS='-parallel 1')
+	@targets=$$(go test -list '^Fuzz' $(PACKAGES) | awk '/^Fuzz/ { name[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, name[i]; n = 0 }'); \
+	[[ -n $$targets ]] || { echo 'There is no fuzz target in $(PACKAGES).' >&2; exit 1; }; \
+	failed=(); \
+	while read -r package name <&3; do \
+		if said=$$(go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $(ARGS) $$package 2>&1); then \
+			printf 'ok    %s.%s: %s\n' "$$package" "$$name" "$$(grep -o 'execs: [0-9]*' <<<"$$said" | tail -n 1)"; \
+		else \
+			printf 'FAIL  %s.%s\n%s\n' "$$package" "$$name" "$$said"; \
+			failed+=("$$package.$$name"); \
+		fi; \
+	done 3<<<"$$targets"; \
+	if (( $${#failed[@]} > 0 )); then \
+		echo "Fuzzing made fail: $${failed[*]}. Mend it, and commit the input that go has written to testdata/fuzz." >&2; \
+		exit 1; \
+	fi
 
 .PHONY: lint
 lint: bin/golangci-lint bin/buf ## check code, protos, formatting, the contract's promises and go.mod
