@@ -61,6 +61,30 @@ func FuzzMatchFilter(f *testing.F) {
 	})
 }
 
+// FuzzCoversFilter: no topic that the filter wanted matches may be out of what the rule matches.
+func FuzzCoversFilter(f *testing.F) {
+	for _, seed := range [][3]string{
+		{"a/#", "a/+", "a/b"}, {"a/+", "a/#", "a"}, {"#", "+/a", "$/a"}, {"/+/+/user/#", own + "/user/get", own + "/user/get"}, {"a/+/#", "a/#", "a"}, {"a/#", "a", "a"},
+	} {
+		f.Add(seed[0], seed[1], seed[2])
+	}
+	f.Fuzz(func(t *testing.T, rule, wanted, topic string) {
+		if ValidateWildcards("rule", rule) != nil || ValidateWildcards("wanted", wanted) != nil {
+			return
+		}
+		covers := CoversFilter(rule, wanted)
+		if covers && MatchFilter(wanted, topic) && !MatchFilter(rule, topic) {
+			t.Fatalf("%q is said to cover %q, and %q is only in the second", rule, wanted, topic)
+		}
+		if !strings.ContainsAny(wanted, "+#") && covers != MatchFilter(rule, wanted) {
+			t.Fatalf("%q covers the topic %q: %v", rule, wanted, covers)
+		}
+		if rule != "" && !CoversFilter(rule, rule) {
+			t.Fatalf("%q does not cover itself", rule)
+		}
+	})
+}
+
 // matchLevels is MQTT's rule as its section 4.7.1 tells it, level by level.
 func matchLevels(filter, topic []string) bool {
 	switch {

@@ -26,3 +26,47 @@ func MatchFilter(filter, topic string) bool {
 		filter, topic = filterRest, topicRest
 	}
 }
+
+// CoversFilter reports whether rule matches every topic that wanted matches, so that whoever may subscribe to rule may subscribe to
+// wanted. Both must be filters of MQTT.
+func CoversFilter(rule, wanted string) bool {
+	if rule == "" || wanted == "" || wanted[0] == '$' && (rule[0] == '+' || rule[0] == '#') {
+		return false
+	}
+	if rule == "+/#" { // the same: every topic has a first level
+		rule = "#"
+	}
+	for {
+		level, ruleRest, ruleMore := strings.Cut(rule, "/")
+		if level == "#" {
+			return !ruleMore
+		}
+		want, wantedRest, wantedMore := strings.Cut(wanted, "/")
+		// A "#" reaches deeper than anything but a "#", and a "+" is more levels than any name.
+		if want == "#" || level != "+" && level != want {
+			return false
+		}
+		switch {
+		case !wantedMore:
+			return !ruleMore || ruleRest == "#" // "a/#" covers "a" too
+		case !ruleMore:
+			return false
+		}
+		rule, wanted = ruleRest, wantedRest
+	}
+}
+
+// ValidateWildcards tells, by a *FieldError, which wildcard in a filter is not one of MQTT's.
+func ValidateWildcards(field, filter string) error {
+	for rest, more := filter, true; more; {
+		var level string
+		level, rest, more = strings.Cut(rest, "/")
+		switch {
+		case level != "+" && strings.Contains(level, "+"):
+			return &FieldError{field, `"+" must stand alone between slashes`}
+		case level == "#" && more, level != "#" && strings.Contains(level, "#"):
+			return &FieldError{field, `"#" must stand alone, behind the last slash`}
+		}
+	}
+	return nil
+}

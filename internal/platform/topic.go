@@ -30,15 +30,8 @@ func ValidateFilter(id device.ID, filter string) error {
 	if err := validateText(field, id, filter); err != nil {
 		return err
 	}
-	for rest, more := filter, true; more; {
-		var level string
-		level, rest, more = strings.Cut(rest, "/")
-		switch {
-		case level != "+" && strings.Contains(level, "+"):
-			return &FieldError{field, `"+" must stand alone between slashes`}
-		case level == "#" && more, level != "#" && strings.Contains(level, "#"):
-			return &FieldError{field, `"#" must stand alone, behind the last slash`}
-		}
+	if err := ValidateWildcards(field, filter); err != nil {
+		return err
 	}
 	if !owns(id, filter, publishPlaces) && !owns(id, filter, subscribePlaces) {
 		return foreign(field, id)
