@@ -213,7 +213,7 @@ func policyOf(p *config.Policy) (*server.Policy, error) {
 	}
 	rules := make([]server.Rule, 0, len(p.Rules))
 	for _, rule := range p.Rules {
-		rules = append(rules, server.Rule{Callers: rule.Callers, Operations: rule.Operations, Devices: rule.Devices})
+		rules = append(rules, server.Rule{Callers: rule.Callers, Operations: rule.Operations, Devices: rule.Devices, Topics: rule.Topics})
 		if _, err := server.NewPolicy(rules); err != nil {
 			return nil, fmt.Errorf("%s: %w", rule.At, err)
 		}

@@ -163,7 +163,7 @@ func TestMistakesInTheFileAreNamedWithTheirLine(t *testing.T) {
 		{"devices:\n  - product_key: a1\n    device_name: d\n    mqtt: {keep_alive: 1.5s}\n", `:4: devices[0].mqtt.keep_alive: "1.5s" must be whole seconds`},
 		{"devices:\n  - product_key: a1\n    device_name: d\n    mqtt: {protocol: '5'}\n", `:4: devices[0].mqtt.protocol: "5" must be one of 3.1.1, 3.1`},
 		{"devices:\n  - product_key: a1\n    device_name: d\n    network_interfaces:\n      - {wifi: {mac: x}, ethernet: {mac: y}}\n", `:5: devices[0].network_interfaces[0]: must be one of`},
-		{"policy:\n  - callers: [\"*\"]\n    rights: all\n", `:3: policy[0].rights: there is no such key; known are callers, devices, operations`},
+		{"policy:\n  - callers: [\"*\"]\n    rights: all\n", `:3: policy[0].rights: there is no such key; known are callers, devices, operations, topics`},
 		{"policy:\n  - callers: everybody\n", `:2: policy[0].callers: must be a list`},
 		{"limits:\n  streams: many\n", `:2: limits.streams: "many" must be a whole number`},
 		{"limits: {requests_per_second: 0}\n", `:1: limits.requests_per_second: "0" must be a number above 0`},
@@ -216,6 +216,7 @@ policy:
   - callers: ["uid:1000", "certificate:app-*"]
     operations: [read, Connect]
     devices: ["a1/*"]
+    topics: ["/{product_key}/{device_name}/user/#"]
 limits: {requests_per_second: 10.5, streams: -1, calls_per_connection: 7, message_bytes: 65536}
 `)
 	s, fs, known := newSettings()
@@ -237,7 +238,7 @@ limits: {requests_per_second: 10.5, streams: -1, calls_per_connection: 7, messag
 			Reconnect: Reconnect{2 * time.Second, time.Minute}, SignMethod: "hmacsha1",
 			Interfaces: []Interface{{Kind: "ethernet", MAC: "03:AC:DE:FF:00:32"}, {Kind: "cellular", IMEI: "860000000000001"}},
 		}, {At: path + ":18", ID: device.ID{ProductKey: "a1", DeviceName: "dev-002"}, Endpoint: Endpoint{Host: "localhost", Port: 8883}}},
-		Policy: &Policy{[]Rule{{path + ":22", []string{"uid:1000", "certificate:app-*"}, []string{"read", "Connect"}, []string{"a1/*"}}}},
+		Policy: &Policy{[]Rule{{path + ":22", []string{"uid:1000", "certificate:app-*"}, []string{"read", "Connect"}, []string{"a1/*"}, []string{"/{product_key}/{device_name}/user/#"}}}},
 		Limits: Limits{10.5, -1, 7, 65536},
 	}
 	f.values = nil

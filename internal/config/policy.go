@@ -8,7 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Policy says which callers may do what with which devices. What no rule permits is refused.
+// Policy says which callers may do what with which devices, and on which topics. What no rule permits is refused.
 type Policy struct{ Rules []Rule }
 
 // Rule is one line of a policy. What its words mean is for the server to say.
@@ -17,6 +17,7 @@ type Rule struct {
 	Callers    []string
 	Operations []string
 	Devices    []string
+	Topics     []string
 }
 
 // Limits bound what one caller may ask at once. 0 is the server's default, below 0 is no limit.
@@ -35,6 +36,7 @@ func (f *File) policy(path string, n *yaml.Node) error {
 			"callers":    values(f, &r.Callers, text),
 			"operations": values(f, &r.Operations, text),
 			"devices":    values(f, &r.Devices, text),
+			"topics":     values(f, &r.Topics, text),
 		}); err != nil {
 			return err
 		}

@@ -59,6 +59,9 @@ func (s *messaging) Publish(ctx context.Context, req *pb.PublishRequest) (*pb.Pu
 	if err != nil {
 		return nil, about(id, within("message", err))
 	}
+	if err := s.permitPublish(ctx, "Publish", id, m.Topic); err != nil {
+		return nil, err
+	}
 	p, err := s.messages.Publisher(id)
 	if err != nil {
 		return nil, about(id, err)
@@ -125,6 +128,7 @@ func (s *messaging) PublishStream(stream grpc.BidiStreamingServer[pb.PublishStre
 	x := &exchange{publisher: p, stream: stream, room: semaphore.NewWeighted(maxUnanswered), waiting: map[uint64]bool{}}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
+	x.permit = func(topic string) error { return s.permitPublish(ctx, "PublishStream", id, topic) }
 	go x.receive(ctx, first) // ends with the stream, which is when this function has returned
 	go func() {
 		select {
@@ -146,6 +150,7 @@ type exchange struct {
 	publisher *conn.Publisher
 	stream    grpc.BidiStreamingServer[pb.PublishStreamRequest, pb.PublishStreamResponse]
 	room      *semaphore.Weighted // for messages without a receipt
+	permit    func(topic string) error
 
 	mu      sync.Mutex
 	waiting map[uint64]bool // ids that await a receipt; true: they have had one
@@ -216,6 +221,9 @@ func (x *exchange) publish(part []*pb.OutgoingMessage) error {
 		}
 		x.waiting[m.GetId()] = false
 		out, err := outgoingFrom(m)
+		if err == nil {
+			err = x.permit(out.Topic)
+		}
 		if err != nil {
 			x.publisher.Receipts().Put(message.Receipt{ID: m.GetId(), Outcome: message.Failed, Err: err})
 			continue
@@ -288,6 +296,9 @@ func (s *messaging) Subscribe(req *pb.SubscribeRequest, stream grpc.ServerStream
 	defer cancel()
 	id, err := s.resolve(ctx, "Subscribe", req.GetDevice())
 	if err != nil {
+		return err
+	}
+	if err := s.permitFilters(ctx, "Subscribe", id, req.GetFilters()); err != nil {
 		return err
 	}
 	subscription, err := s.messages.Subscribe(id, req.GetFilters(), int(req.GetMaxWaiting()))

@@ -20,6 +20,9 @@ type Rule struct {
 	Operations []string `yaml:"operations"`
 	// Devices are "PRODUCT_KEY/DEVICE_NAME", in which either part may hold "*"; none given means all.
 	Devices []string `yaml:"devices"`
+	// Topics are filters of MQTT in which "{product_key}" and "{device_name}" stand for the device's: the caller publishes on what one
+	// of them matches, and subscribes to what one of them covers. None given means all; other operations know no topics.
+	Topics []string `yaml:"topics"`
 }
 
 // operations are the rpcs by the groups that a policy may name.
@@ -42,6 +45,7 @@ type rule struct {
 	callers    []func(Caller) bool
 	operations []string // of rpcs
 	devices    []device.ID
+	topics     []string // none is all
 }
 
 // NewPolicy reads rules. Its errors name the rule, counted from 1, and what is wrong with it.
@@ -86,7 +90,9 @@ func readRule(r Rule) (rule, error) {
 	if len(r.Devices) == 0 {
 		read.devices = []device.ID{{ProductKey: "*", DeviceName: "*"}}
 	}
-	return read, nil
+	var err error
+	read.topics, err = readTopics(r.Topics, read.operations)
+	return read, err
 }
 
 func readCaller(s string) (func(Caller) bool, error) {
@@ -180,17 +186,21 @@ func matches(pattern, s string) bool {
 	return true
 }
 
-// notPermitted says who may not do what with which device.
+// notPermitted says who may not do what with which device, and on which topic.
 type notPermitted struct {
 	caller    Caller
 	operation string
 	device    device.ID // zero when the operation is not permitted with any
+	topic     string    // or filter; "" when the operation is not permitted on any
 }
 
 func (e *notPermitted) Error() string {
 	with := "any device"
 	if !e.device.IsZero() {
 		with = e.device.String()
+	}
+	if e.topic != "" {
+		with += fmt.Sprintf(" on %.300q", e.topic)
 	}
 	return fmt.Sprintf("the policy does not let %s do %s with %s: it takes a rule in the sidecar's configuration", e.caller, e.operation, with)
 }

@@ -186,6 +186,9 @@ func judge(err error) (verdict, bool) {
 	return verdict{}, false
 }
 
+// maxTopicTold is more bytes than any topic of a device has.
+const maxTopicTold = 300
+
 func compose(v verdict, message string, metadata map[string]string, details ...protoadapt.MessageV1) (*status.Status, string) {
 	reason := strings.TrimPrefix(v.reason.String(), "ERROR_REASON_")
 	details = append([]protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: reason, Domain: errorDomain, Metadata: metadata}}, details...)
@@ -220,6 +223,9 @@ func metadataOf(err error) map[string]string {
 	}
 	if n, ok := errors.AsType[*notPermitted](err); ok {
 		m["caller"], m["operation"] = n.caller.String(), n.operation
+		if n.topic != "" {
+			m["topic"] = strings.ToValidUTF8(n.topic[:min(len(n.topic), maxTopicTold)], "") // a trailer has little room
+		}
 	}
 	if o, ok := errors.AsType[*overLimit](err); ok {
 		m["caller"], m["limit"] = o.caller.String(), o.limit
