@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
 )
 
 type tx = bbolt.Tx
@@ -39,6 +41,8 @@ func sound(t testing.TB) []byte {
 	if err := errors.Join(
 		db.AppendEvents(1000, [][]byte{make([]byte, 3*os.Getpagesize())}),
 		db.PutDesired(dev("a"), []byte("x")),
+		db.ChangeQueue(queued("out/a/", 60, 300)),
+		db.ChangeQueue(queued("ended/a/", 3, 10)),
 		db.Close(),
 	); err != nil {
 		t.Fatal(err)
@@ -48,6 +52,15 @@ func sound(t testing.TB) []byte {
 		t.Fatal(err)
 	}
 	return data
+}
+
+// queued puts n records of size bytes into a queue.
+func queued(queue string, n, size int) []message.Change {
+	changes := make([]message.Change, n)
+	for i := range changes {
+		changes[i] = message.Change{Queue: queue, Sequence: uint64(i + 1), Record: make([]byte, size)}
+	}
+	return changes
 }
 
 // sealed makes the header pages of data valid again after a test has changed them. That includes their numbers and
@@ -182,7 +195,25 @@ func TestAMissingPartIsDamage(t *testing.T) {
 		"no journal":       func(tx *tx) error { return tx.DeleteBucket(eventsBucket) },
 		"no desired state": func(tx *tx) error { return tx.DeleteBucket(desiredBucket) },
 		"no epoch":         func(tx *tx) error { return tx.Bucket(metaBucket).Delete(epochKey) },
-		"an odd sequence":  func(tx *tx) error { return tx.Bucket(eventsBucket).Put([]byte("odd"), nil) },
+		"an odd queue key": func(tx *tx) error {
+			queues, err := tx.CreateBucketIfNotExists(queuesBucket)
+			if err != nil {
+				return err
+			}
+			queue, err := queues.CreateBucketIfNotExists([]byte("out/a/"))
+			if err != nil {
+				return err
+			}
+			return queue.Put([]byte("odd"), nil)
+		},
+		"an odd queue": func(tx *tx) error {
+			queues, err := tx.CreateBucketIfNotExists(queuesBucket)
+			if err != nil {
+				return err
+			}
+			return queues.Put([]byte("out/a/"), nil)
+		},
+		"an odd sequence": func(tx *tx) error { return tx.Bucket(eventsBucket).Put([]byte("odd"), nil) },
 	} {
 		dir := stateDir(t)
 		db := open(t, dir)
@@ -293,12 +324,16 @@ func survives(t *testing.T, data []byte) {
 	})
 	_, desired := db.Desired()
 	_, _, read := db.ReadEvents(0, 1000)
+	names, queues := db.ListQueues("")
+	for _, name := range names {
+		queues = errors.Join(queues, db.ScanQueue(name, func(uint64, []byte) error { return nil }))
+	}
 	last, _ := db.LastSequence()
 	var appended error
 	if last < 1<<63 {
 		appended = db.AppendEvents(last+1, records(last+1, 50))
 	}
-	if err := errors.Join(err, desired, read, appended); err != nil {
+	if err := errors.Join(err, desired, read, queues, appended); err != nil {
 		t.Errorf("the check let through: %v", err)
 	}
 }

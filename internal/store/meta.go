@@ -66,8 +66,10 @@ func (db *DB) readBuckets(tx *bbolt.Tx, meta *bbolt.Bucket) (err error) {
 	if len(db.epoch) != epochLength || events == nil || tx.Bucket(desiredBucket) == nil {
 		return fmt.Errorf("%w: a part of it is missing", ErrDamaged)
 	}
-	db.journal, err = scan(events)
-	return err
+	if db.journal, err = scan(events); err != nil {
+		return err
+	}
+	return checkQueues(tx)
 }
 
 // fill writes everything that a database must have, in the one transaction that makes it a database.

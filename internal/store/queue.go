@@ -84,13 +84,27 @@ func (db *DB) ScanQueue(queue string, each func(sequence uint64, record []byte) 
 		if b == nil {
 			return nil
 		}
-		return b.ForEach(func(key, record []byte) error {
+		return b.ForEach(func(key, record []byte) error { return each(binary.BigEndian.Uint64(key), record) })
+	})
+}
+
+// checkQueues finds what is no queue or no record of one, while the file can still be set aside: later it would stop whoever reads it.
+func checkQueues(tx *bbolt.Tx) error {
+	names, err := queueNames(tx, "")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := queueOf(tx, name).ForEach(func(key, record []byte) error {
 			if len(key) != 8 || record == nil {
 				return fmt.Errorf("%w: a queue has a key of %d bytes", ErrDamaged, len(key))
 			}
-			return each(binary.BigEndian.Uint64(key), record)
-		})
-	})
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ListQueues names the queues that hold something and begin with prefix, in their order.
