@@ -31,7 +31,8 @@ type thing struct {
 	disabled  bool
 	activated bool
 
-	link        *link // nil when offline
+	link        *link    // nil when offline
+	session     *session // nil when offline without a session that lasts
 	lastConnect time.Time
 	logins      uint64
 	recent      []time.Time // when it logged in during the last minute, for the platform's limit
@@ -170,18 +171,26 @@ func (c *cloud) change(id device.ID, reason string, do func(*thing)) (wasOnline 
 		return false, nil
 	}
 	t.link.end(reason)
-	t.link = nil
+	t.hangUp()
 	return true, nil
 }
 
-// online makes l the device's link, after judge has taken it: the older one is kicked, and the first login activates the device.
-// The device may be gone since; then l is told so and nothing else happens.
-func (c *cloud) online(l *link) bool {
+// hangUp makes the device an offline one. The cloud's lock must be held.
+func (t *thing) hangUp() {
+	t.link = nil
+	if !t.session.detach() {
+		t.session = nil
+	}
+}
+
+// online makes l the device's link, after judge has taken it: the older one is kicked, the session that was kept is taken over or
+// discarded, and the first login activates the device. The device may be gone since; then l is told so and nothing else happens.
+func (c *cloud) online(l *link, cleanSession bool) (there, sessionPresent bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.find(l.id)
 	if t == nil || t.disabled {
-		return false
+		return false, false
 	}
 	if t.link != nil {
 		t.link.end("kicked by the same device: a newer login took its place")
@@ -190,7 +199,16 @@ func (c *cloud) online(l *link) bool {
 	l.number = c.links
 	t.link, t.activated, t.lastConnect = l, true, time.Now()
 	t.logins++
-	return true
+	sessionPresent = !cleanSession && t.session != nil && t.session.lasting()
+	if !sessionPresent {
+		if t.session != nil {
+			t.session.discard()
+		}
+		t.session = newSession(t.id)
+	}
+	l.session = t.session
+	l.session.attach(l, !cleanSession)
+	return true, sessionPresent
 }
 
 // offline takes l from its device, unless a newer one has taken its place already.
@@ -198,7 +216,7 @@ func (c *cloud) offline(l *link) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if t := c.find(l.id); t != nil && t.link == l {
-		t.link = nil
+		t.hangUp()
 	}
 }
 
@@ -211,6 +229,22 @@ func (c *cloud) receive(l *link, m message) {
 	if t := c.find(l.id); t != nil {
 		t.messages.add(r, keptMessages)
 	}
+}
+
+// deliver sends a message to a device, and tells what became of it.
+func (c *cloud) deliver(id device.ID, m message) (delivery, error) {
+	c.mu.Lock()
+	t := c.find(id)
+	if t == nil {
+		c.mu.Unlock()
+		return 0, fmt.Errorf("the device %s %w", id, errNotFound)
+	}
+	s := t.session
+	c.mu.Unlock()
+	if s == nil {
+		return offline, nil
+	}
+	return s.deliver(m)
 }
 
 // linkOf is the device's link; nil when it is offline.

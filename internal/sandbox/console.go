@@ -77,7 +77,7 @@ func toStatus(err error) error {
 		code = codes.AlreadyExists
 	case errors.Is(err, errInvalid):
 		code = codes.InvalidArgument
-	case errors.Is(err, errNoIDs):
+	case errors.Is(err, errQueueFull):
 		code = codes.ResourceExhausted
 	}
 	return status.Error(code, err.Error())
@@ -148,6 +148,11 @@ func (t *thing) status(reveal bool) *sandboxv1.DeviceStatus {
 	if t.link != nil {
 		s.ConnectionId = t.link.number
 	}
+	if t.session != nil {
+		s.SessionLasts = t.session.lasting()
+		unacked, waiting := t.session.backlog()
+		s.MessagesUnacknowledged, s.MessagesQueued = uint32(unacked), uint32(waiting)
+	}
 	if !t.lastConnect.IsZero() {
 		s.LastConnectTime = timestamppb.New(t.lastConnect)
 	}
@@ -208,19 +213,16 @@ func (s console) PublishDownstream(_ context.Context, r *sandboxv1.PublishDownst
 	case strings.ContainsAny(r.GetTopic(), "+#"):
 		return nil, status.Error(codes.InvalidArgument, `topic holds a wildcard, "+" or "#"; those are for subscribing`)
 	}
-	l, err := s.cloud.linkOf(id)
-	if err != nil {
+	if _, err := s.cloud.linkOf(id); err != nil {
 		return nil, toStatus(err)
 	}
 	// A filter without wildcards is a topic on which a device may be sent something.
 	if wrong, ok := errors.AsType[*platform.FieldError](platform.ValidateFilter(id, r.GetTopic())); ok {
 		return nil, status.Error(codes.InvalidArgument, "topic: "+wrong.Problem)
 	}
-	became := offline
-	if l != nil {
-		if became, err = l.deliver(message{topic: r.GetTopic(), payload: r.GetPayload(), qos: byte(r.GetQos())}); err != nil {
-			return nil, toStatus(err)
-		}
+	became, err := s.cloud.deliver(id, message{topic: r.GetTopic(), payload: r.GetPayload(), qos: byte(r.GetQos())})
+	if err != nil {
+		return nil, toStatus(err)
 	}
 	return &sandboxv1.PublishDownstreamResponse{Delivery: toDelivery(became)}, nil
 }
@@ -229,6 +231,8 @@ func toDelivery(d delivery) sandboxv1.Delivery {
 	switch d {
 	case sent:
 		return sandboxv1.Delivery_DELIVERY_SENT
+	case queued:
+		return sandboxv1.Delivery_DELIVERY_QUEUED
 	case notSubscribed:
 		return sandboxv1.Delivery_DELIVERY_NOT_SUBSCRIBED
 	case offline:

@@ -16,14 +16,14 @@
 //
 // What it imitates: the order in which the platform checks a login and the CONNACK codes of each check; dynamic registration
 // over MQTT (register, regnwl) and HTTPS; activation; the newest login kicking the older; keep alive; the rate of logins; which
-// topics and filters a device may use; system topics that come without a SUBSCRIBE; plain MQTT and TLS on one port. Where no
-// source says what the platform does, Options.Strict chooses between the lenient and the strict guess.
+// topics and filters a device may use; system topics that come without a SUBSCRIBE; sessions that last, with messages of QoS 1
+// stored for 7 days, and 100 messages ahead of their PUBACKs; plain MQTT and TLS on one port. Where no source says what the
+// platform does, Options.Strict chooses between the lenient and the strict guess.
 //
 // What it does not imitate:
 //
 //   - answers to Alink requests: it records what a device posts and answers nothing;
-//   - sessions that last (clean_session=false): it takes the flag, says that no session was present, and keeps nothing;
-//   - the limits of rate and size per account, of publishes per second, and of 100 messages ahead of their PUBACK;
+//   - the limits of rate and size per account, and of publishes per second;
 //   - MQTT 5, WebSocket, TLS-PSK, X.509 and ID² logins, bootstrap, the HTTPS "guider" of old C SDKs;
 //   - gateways and their sub-devices: a topic of another device is a foreign topic, whoever uses it;
 //   - RRPC, shadow, OTA, NTP, tags, rules between topics, and instances.

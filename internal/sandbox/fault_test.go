@@ -56,7 +56,7 @@ func TestAFaultCutsAfterBytes(t *testing.T) {
 				s.fault(&sandboxv1.Fault{Connections: 1, Effect: &sandboxv1.Fault_CutAfterBytes{CutAfterBytes: uint64(after)}})
 				c := dial(s)
 				c.write(connectPacket(secretLogin(dev001, deviceSecret)))
-				stream := append(connack(0), append(pingresp, append(pingresp, pingresp...)...)...)
+				stream := append(connack(0, false), append(pingresp, append(pingresp, pingresp...)...)...)
 				c.wantPacket(stream[:min(after, 4)]...)
 				for sent := 4; sent < after; sent += 2 {
 					c.write(pingreq)

@@ -46,17 +46,14 @@ type link struct {
 	number        uint64
 	patience      time.Duration // how long the device may be silent
 	until         time.Time     // when a registration's connection ends, whether silent or not; else zero
+	session       *session      // that of a registration is empty, and nobody else's
 
-	mu         sync.Mutex
-	ended      string              // why somebody wants the link closed; "" while nobody does
-	subscribed map[string]struct{} // filters
-	declined   map[string]struct{} // filters of automatic subscriptions that the device took back
+	mu    sync.Mutex
+	ended string // why somebody wants the link closed; "" while nobody does
 
 	writing  sync.Mutex // is held while writing; cloud.mu may be taken under it, not the other way round
 	out      *bufio.Writer
 	outbound []byte // scratch
-	lastID   uint16
-	unacked  map[uint16]struct{} // packet identifiers of messages that the device has not acknowledged
 }
 
 // errDone ends a conversation in an orderly way.
@@ -65,10 +62,7 @@ var errDone = errors.New("the device said DISCONNECT")
 // serve is a device's connection from the first byte to the last. It never panics.
 func (c *cloud) serve(ctx context.Context, socket net.Conn, door door) {
 	log := c.log.With("remote", socket.RemoteAddr().String())
-	l := &link{
-		cloud: c, ctx: ctx, socket: socket,
-		subscribed: map[string]struct{}{}, declined: map[string]struct{}{}, unacked: map[uint16]struct{}{},
-	}
+	l := &link{cloud: c, ctx: ctx, socket: socket, session: newSession(device.ID{})}
 	defer func() {
 		if problem := recover(); problem != nil {
 			log.Error("a connection's goroutine panicked; the connection is closed", "panic", problem, "stack", string(debug.Stack()))
@@ -221,9 +215,9 @@ func (l *link) handle(p packet) error {
 		return l.onPublish(p)
 	case typePuback:
 		id, err := parseAck(p)
-		l.writing.Lock()
-		defer l.writing.Unlock()
-		delete(l.unacked, id)
+		if err == nil && l.session.acknowledge(l, id) {
+			l.pump()
+		}
 		return err
 	case typeSubscribe:
 		return l.onSubscribe(p)
@@ -310,14 +304,7 @@ func (l *link) subscribe(filter string, position int) error {
 	if err := platform.ValidateFilter(l.id, filter); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if _, already := l.subscribed[filter]; !already && len(l.subscribed) >= platform.MaxSubscriptions {
-		return fmt.Errorf("the device subscribes to %d filters already", platform.MaxSubscriptions)
-	}
-	l.subscribed[filter] = struct{}{}
-	delete(l.declined, filter)
-	return nil
+	return l.session.subscribe(l, filter)
 }
 
 func (l *link) onUnsubscribe(p packet) error {
@@ -325,30 +312,6 @@ func (l *link) onUnsubscribe(p packet) error {
 	if err != nil {
 		return err
 	}
-	l.mu.Lock()
-	for _, filter := range unwanted.names {
-		delete(l.subscribed, filter)
-		if l.autoSubscribe && len(l.declined) < platform.MaxSubscriptions {
-			l.declined[filter] = struct{}{} // an automatic subscription ends so, too
-		}
-	}
-	l.mu.Unlock()
+	l.session.unsubscribe(l, unwanted.names)
 	return l.sendAck(typeUnsuback, unwanted.id)
-}
-
-// wants reports whether messages on the topic reach the device.
-func (l *link) wants(topic string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return platform.AlwaysPushed(l.id, topic) || matchAny(l.subscribed, topic) ||
-		l.autoSubscribe && platform.AutoSubscribed(l.id, topic) && !matchAny(l.declined, topic)
-}
-
-func matchAny(filters map[string]struct{}, topic string) bool {
-	for filter := range filters {
-		if platform.MatchFilter(filter, topic) {
-			return true
-		}
-	}
-	return false
 }

@@ -432,7 +432,7 @@ func TestBreachesOfMQTTEndTheLink(t *testing.T) {
 		"a PUBLISH cut short":      {0x30, 3, 0, 9, 'x'},
 		"an endless length":        {0x30, 0xff, 0xff, 0xff, 0xff, 0x7f},
 		"a second CONNECT":         connectPacket(secretLogin(dev001, deviceSecret)),
-		"a CONNACK":                connack(0),
+		"a CONNACK":                connack(0, false),
 		"PUBREL":                   {0x62, 2, 0, 1},
 		"type 0":                   {0, 0},
 		"type 15":                  {0xf0, 0},

@@ -179,6 +179,9 @@ func (f *fields) end() error {
 	return f.err
 }
 
+// flagDuplicate is DUP of a PUBLISH's flags: it may have come before.
+const flagDuplicate = 1 << 3
+
 // message is a PUBLISH, in either direction.
 type message struct {
 	topic     string
@@ -190,7 +193,7 @@ type message struct {
 
 // parsePublish reads a PUBLISH of a device. Its payload is that of p, and valid as long.
 func parsePublish(p packet) (message, error) {
-	m := message{qos: p.flags >> 1 & 3, duplicate: p.flags&8 != 0}
+	m := message{qos: p.flags >> 1 & 3, duplicate: p.flags&flagDuplicate != 0}
 	switch {
 	case m.qos > 1:
 		return message{}, violation(fmt.Sprintf("a PUBLISH has QoS %d, which the platform does not support", m.qos))
@@ -249,7 +252,11 @@ func appendPublish(to []byte, m message) []byte {
 	if m.qos > 0 {
 		length += 2
 	}
-	to = appendLength(append(to, typePublish<<4|m.qos<<1), length)
+	first := typePublish<<4 | m.qos<<1
+	if m.duplicate {
+		first |= flagDuplicate
+	}
+	to = appendLength(append(to, first), length)
 	to = appendText(to, m.topic)
 	if m.qos > 0 {
 		to = binary.BigEndian.AppendUint16(to, m.id)
@@ -275,5 +282,11 @@ func ack(kind byte, id uint16, codes ...byte) []byte {
 	return append(binary.BigEndian.AppendUint16(to, id), codes...)
 }
 
-// connack is a CONNACK without a session.
-func connack(code byte) []byte { return []byte{typeConnack << 4, 2, 0, code} }
+// connack is a CONNACK. Its session flag says that the platform has kept the session.
+func connack(code byte, sessionPresent bool) []byte {
+	p := []byte{typeConnack << 4, 2, 0, code}
+	if sessionPresent {
+		p[2] = 1
+	}
+	return p
+}

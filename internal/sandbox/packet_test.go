@@ -21,7 +21,7 @@ func TestMQTT5IsRefusedWithNothingOfItRead(t *testing.T) {
 		body := append(append(appendText(nil, "MQTT"), 5), tail...)
 		c := s.plain()
 		c.write(append(appendLength([]byte{typeConnect << 4}, len(body)), body...), []byte{0x82, 7, 0, 1, 0, 0, 5, 'a', '/'})
-		c.wantPacket(connack(codeProtocol)...)
+		c.wantPacket(connack(codeProtocol, false)...)
 		c.wantEOF()
 	}
 	s.login(dev001, deviceSecret).ping()

@@ -3,7 +3,6 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"math"
 	"time"
 )
 
@@ -68,48 +67,62 @@ type delivery int
 
 const (
 	sent delivery = iota + 1
+	queued
 	notSubscribed
 	offline
 )
 
-// errNoIDs says that a device acknowledges nothing.
-var errNoIDs = errors.New("the device has left as many messages unacknowledged as MQTT can number")
-
-// deliver sends m to the device, with the QoS that m has, if the device wants it.
-func (l *link) deliver(m message) (delivery, error) {
-	if !l.wants(m.topic) {
-		return notSubscribed, nil
-	}
+// transmit sends a message of QoS 0.
+func (l *link) transmit(m message) delivery {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	if l.endReason() != "" {
-		return offline, nil
+		return offline
 	}
-	if m.qos > 0 {
-		if len(l.unacked) >= math.MaxUint16 {
-			return 0, errNoIDs
-		}
-		m.id = l.nextID()
-	}
-	l.outbound = appendPublish(l.outbound[:0], m)
-	_, err := l.out.Write(l.outbound)
+	err := l.write(m)
 	if err == nil {
 		err = l.out.Flush()
 	}
 	if err != nil {
 		l.end("a message could not be sent: " + err.Error())
-		return offline, nil
+		return offline
 	}
-	return sent, nil
+	return sent
 }
 
-// nextID is a packet identifier that is free. l.writing must be held.
-func (l *link) nextID() uint16 {
-	for {
-		l.lastID++
-		if _, taken := l.unacked[l.lastID]; l.lastID != 0 && !taken {
-			l.unacked[l.lastID] = struct{}{}
-			return l.lastID
-		}
+// pump sends what waits for the device and may be sent.
+func (l *link) pump() {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if err := l.sendWaiting(); err != nil {
+		l.end("a message could not be sent: " + err.Error())
 	}
+}
+
+// sendWaiting does what pump does. l.writing must be held. Messages that did not leave for certain are sent again over the next
+// link, if the session lasts.
+func (l *link) sendWaiting() error {
+	var gone []*outgoing
+	for l.endReason() == "" {
+		m, o := l.session.next(l)
+		if o == nil {
+			break
+		}
+		if err := l.write(m); err != nil {
+			return err
+		}
+		gone = append(gone, o)
+	}
+	if err := l.out.Flush(); err != nil {
+		return err
+	}
+	l.session.wrote(gone)
+	return nil
+}
+
+// write puts a PUBLISH on its way. l.writing must be held.
+func (l *link) write(m message) error {
+	l.outbound = appendPublish(l.outbound[:0], m)
+	_, err := l.out.Write(l.outbound)
+	return err
 }

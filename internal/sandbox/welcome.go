@@ -33,7 +33,7 @@ func (l *link) welcome(p packet) error {
 		l.cloud.recordLogin(record)
 		return l.ignore()
 	case l.faults.refuseCode > 0:
-		return l.answer(record, refuse(l.faults.refuseCode, "refused by a fault"))
+		return l.answer(record, in, refuse(l.faults.refuseCode, "refused by a fault"))
 	case in.will:
 		record.reason = "closed without an answer: the platform does not support a will"
 		l.cloud.recordLogin(record)
@@ -47,16 +47,20 @@ func (l *link) welcome(p packet) error {
 			l.patience, l.until = 0, time.Now().Add(platform.RegistrationWindow)
 		}
 	}
-	return l.answer(record, v)
+	return l.answer(record, in, v)
 }
 
-// answer sends the CONNACK of a verdict. It returns nil when the device was accepted.
-func (l *link) answer(record loginRecord, v verdict) error {
+// answer sends the CONNACK of a verdict, and what follows it. It returns nil when the device was accepted.
+func (l *link) answer(record loginRecord, in connect, v verdict) error {
 	// Nobody else can write before the CONNACK is out.
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	if v.code == codeAccepted && !v.purpose.registers() && !l.cloud.online(l) {
-		v.code, v.reason = codeBadCredentials, "the device was deleted or disabled while it logged in"
+	present := false
+	if v.code == codeAccepted && !v.purpose.registers() {
+		var there bool
+		if there, present = l.cloud.online(l, in.cleanSession); !there {
+			v.code, v.reason = codeBadCredentials, "the device was deleted or disabled while it logged in"
+		}
 	}
 	record.code, record.answered, record.reason = v.code, true, v.reason
 	l.cloud.recordLogin(record) // before the device can tell anybody
@@ -66,21 +70,21 @@ func (l *link) answer(record loginRecord, v verdict) error {
 	} else if v.purpose.registers() {
 		log.Info("registered")
 	} else {
-		log.Info("online", "connection", l.number)
+		log.Info("online", "connection", l.number, "session_present", present)
 	}
-	if _, err := l.out.Write(connack(v.code)); err != nil {
+	present = present && in.level >= 4 // MQTT 3.1 has no such flag
+	if _, err := l.out.Write(connack(v.code, present)); err != nil {
 		return err
 	}
 	if v.code != codeAccepted {
 		return fmt.Errorf("refused with CONNACK %d: %s", v.code, v.reason)
 	}
 	if v.purpose.registers() {
-		l.outbound = appendPublish(l.outbound[:0], v.push)
-		if _, err := l.out.Write(l.outbound); err != nil {
+		if err := l.write(v.push); err != nil {
 			return err
 		}
 	}
-	return l.out.Flush()
+	return l.sendWaiting()
 }
 
 // delay waits, unless the sandbox stops.

@@ -84,7 +84,9 @@ const (
 	Delivery_DELIVERY_UNSPECIFIED Delivery = 0
 	// It was written to the device's link. For QoS 1 the device's PUBACK may still be missing.
 	Delivery_DELIVERY_SENT Delivery = 1
-	// The device is offline with a session that lasts (clean_session=false), and gets the message when it comes back.
+	// The message, of QoS 1, waits: the device is offline with a session that lasts (clean_session=false), and gets the message
+	// when it comes back; or 100 messages are ahead of the device's PUBACKs, and it is sent in its turn. So is, with a session that
+	// lasts, a message in whose sending the link broke.
 	Delivery_DELIVERY_QUEUED Delivery = 2
 	// The device does not subscribe to the topic; the message was dropped.
 	Delivery_DELIVERY_NOT_SUBSCRIBED Delivery = 3
@@ -554,9 +556,16 @@ type DeviceStatus struct {
 	DeviceSecret string `protobuf:"bytes,9,opt,name=device_secret,json=deviceSecret,proto3" json:"device_secret,omitempty"`
 	// The tokens it got by registration-free registration, oldest first, at most 5; empty unless the request said
 	// `reveal_secrets`.
-	DeviceTokens  []*DeviceToken `protobuf:"bytes,10,rep,name=device_tokens,json=deviceTokens,proto3" json:"device_tokens,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	DeviceTokens []*DeviceToken `protobuf:"bytes,10,rep,name=device_tokens,json=deviceTokens,proto3" json:"device_tokens,omitempty"`
+	// Whether the session outlives the link (the device logged in with clean_session=false): subscriptions and messages of QoS 1
+	// are kept while the device is offline.
+	SessionLasts bool `protobuf:"varint,11,opt,name=session_lasts,json=sessionLasts,proto3" json:"session_lasts,omitempty"`
+	// How many messages of QoS 1 were sent to the device and not acknowledged yet, 0 to 100.
+	MessagesUnacknowledged uint32 `protobuf:"varint,12,opt,name=messages_unacknowledged,json=messagesUnacknowledged,proto3" json:"messages_unacknowledged,omitempty"`
+	// How many messages of QoS 1 wait to be sent to the device, 0 to 10,000.
+	MessagesQueued uint32 `protobuf:"varint,13,opt,name=messages_queued,json=messagesQueued,proto3" json:"messages_queued,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *DeviceStatus) Reset() {
@@ -657,6 +666,27 @@ func (x *DeviceStatus) GetDeviceTokens() []*DeviceToken {
 		return x.DeviceTokens
 	}
 	return nil
+}
+
+func (x *DeviceStatus) GetSessionLasts() bool {
+	if x != nil {
+		return x.SessionLasts
+	}
+	return false
+}
+
+func (x *DeviceStatus) GetMessagesUnacknowledged() uint32 {
+	if x != nil {
+		return x.MessagesUnacknowledged
+	}
+	return 0
+}
+
+func (x *DeviceStatus) GetMessagesQueued() uint32 {
+	if x != nil {
+		return x.MessagesQueued
+	}
+	return 0
 }
 
 // DeviceToken is what registration-free registration gives instead of a secret.
@@ -2121,7 +2151,7 @@ const file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDesc = "" +
 	"productKey\x12%\n" +
 	"\x0ereveal_secrets\x18\x02 \x01(\bR\rrevealSecrets\"Y\n" +
 	"\x13ListDevicesResponse\x12B\n" +
-	"\adevices\x18\x01 \x03(\v2(.linkkit_sidecar.sandbox.v1.DeviceStatusR\adevices\"\xe0\x03\n" +
+	"\adevices\x18\x01 \x03(\v2(.linkkit_sidecar.sandbox.v1.DeviceStatusR\adevices\"\xe7\x04\n" +
 	"\fDeviceStatus\x12:\n" +
 	"\x06device\x18\x01 \x01(\v2\".linkkit_sidecar.sandbox.v1.DeviceR\x06device\x12=\n" +
 	"\x05state\x18\x02 \x01(\x0e2'.linkkit_sidecar.sandbox.v1.DeviceStateR\x05state\x12\x1c\n" +
@@ -2134,7 +2164,10 @@ const file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDesc = "" +
 	"has_secret\x18\b \x01(\bR\thasSecret\x12(\n" +
 	"\rdevice_secret\x18\t \x01(\tB\x03\x80\x01\x01R\fdeviceSecret\x12Q\n" +
 	"\rdevice_tokens\x18\n" +
-	" \x03(\v2'.linkkit_sidecar.sandbox.v1.DeviceTokenB\x03\x80\x01\x01R\fdeviceTokens\"E\n" +
+	" \x03(\v2'.linkkit_sidecar.sandbox.v1.DeviceTokenB\x03\x80\x01\x01R\fdeviceTokens\x12#\n" +
+	"\rsession_lasts\x18\v \x01(\bR\fsessionLasts\x127\n" +
+	"\x17messages_unacknowledged\x18\f \x01(\rR\x16messagesUnacknowledged\x12'\n" +
+	"\x0fmessages_queued\x18\r \x01(\rR\x0emessagesQueued\"E\n" +
 	"\vDeviceToken\x12\x1b\n" +
 	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12\x19\n" +
 	"\x05token\x18\x02 \x01(\tB\x03\x80\x01\x01R\x05token\"O\n" +

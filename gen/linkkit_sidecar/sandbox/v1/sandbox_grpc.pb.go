@@ -61,7 +61,9 @@ type SandboxServiceClient interface {
 	DeleteDevice(ctx context.Context, in *DeleteDeviceRequest, opts ...grpc.CallOption) (*DeleteDeviceResponse, error)
 	// ResetDevice closes a device's link and forgets its activation, its secret and its tokens, so that it can register again.
 	ResetDevice(ctx context.Context, in *ResetDeviceRequest, opts ...grpc.CallOption) (*ResetDeviceResponse, error)
-	// PublishDownstream sends a message to a device, as the platform's Pub call does, and tells what became of it.
+	// PublishDownstream sends a message to a device, as the platform's Pub call does, and tells what became of it. Of QoS 1, at
+	// most 100 messages are sent ahead of the device's PUBACKs; further ones wait in their order. At most 10,000 messages, and
+	// 64 MiB of payload, wait for one device, none for longer than 7 days; beyond that the call fails with ResourceExhausted.
 	PublishDownstream(ctx context.Context, in *PublishDownstreamRequest, opts ...grpc.CallOption) (*PublishDownstreamResponse, error)
 	// ListMessages tells what a device published, oldest first. The last 1000 messages of each device are kept, in memory.
 	ListMessages(ctx context.Context, in *ListMessagesRequest, opts ...grpc.CallOption) (*ListMessagesResponse, error)
@@ -250,7 +252,9 @@ type SandboxServiceServer interface {
 	DeleteDevice(context.Context, *DeleteDeviceRequest) (*DeleteDeviceResponse, error)
 	// ResetDevice closes a device's link and forgets its activation, its secret and its tokens, so that it can register again.
 	ResetDevice(context.Context, *ResetDeviceRequest) (*ResetDeviceResponse, error)
-	// PublishDownstream sends a message to a device, as the platform's Pub call does, and tells what became of it.
+	// PublishDownstream sends a message to a device, as the platform's Pub call does, and tells what became of it. Of QoS 1, at
+	// most 100 messages are sent ahead of the device's PUBACKs; further ones wait in their order. At most 10,000 messages, and
+	// 64 MiB of payload, wait for one device, none for longer than 7 days; beyond that the call fails with ResourceExhausted.
 	PublishDownstream(context.Context, *PublishDownstreamRequest) (*PublishDownstreamResponse, error)
 	// ListMessages tells what a device published, oldest first. The last 1000 messages of each device are kept, in memory.
 	ListMessages(context.Context, *ListMessagesRequest) (*ListMessagesResponse, error)
