@@ -37,6 +37,7 @@ type thing struct {
 	logins      uint64
 	recent      []time.Time // when it logged in during the last minute, for the platform's limit
 	messages    history[receipt]
+	calls       map[string]call // those that wait for the device's answer, by their id; nil while there was none
 }
 
 // token is what registration-free registration gives out.
@@ -56,6 +57,7 @@ type cloud struct {
 	logins   map[device.ID]*history[loginRecord] // by the name that was claimed; the zero ID: none was
 	connects uint64
 	links    uint64 // logins that were taken; the number of the newest link
+	lastCall int64  // id of the newest RRPC
 }
 
 // newCloud makes the products and devices of the fixture.
@@ -224,10 +226,17 @@ func (c *cloud) offline(l *link) {
 func (c *cloud) receive(l *link, m message) {
 	r := receipt{message: m, received: time.Now(), link: l.number}
 	r.payload = append([]byte(nil), m.payload...)
+	if c.keep(l.id, &r); r.lateAnswer {
+		c.log.Warn("an answer came to no call that waits for it", "device", l.id, "topic", r.topic, "platform_code", codeLateAnswer)
+	}
+}
+
+func (c *cloud) keep(id device.ID, r *receipt) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t := c.find(l.id); t != nil {
-		t.messages.add(r, keptMessages)
+	if t := c.find(id); t != nil {
+		r.lateAnswer = t.takeAnswer(r.topic, r.payload)
+		t.messages.add(*r, keptMessages)
 	}
 }
 
@@ -249,6 +258,9 @@ func (c *cloud) deliver(id device.ID, m message) (delivery, error) {
 
 // linkOf is the device's link; nil when it is offline.
 func (c *cloud) linkOf(id device.ID) (*link, error) {
+	if err := id.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", errInvalid, err)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.find(id)

@@ -79,6 +79,10 @@ func toStatus(err error) error {
 		code = codes.InvalidArgument
 	case errors.Is(err, errQueueFull):
 		code = codes.ResourceExhausted
+	case errors.Is(err, context.DeadlineExceeded):
+		code = codes.DeadlineExceeded
+	case errors.Is(err, context.Canceled):
+		code = codes.Canceled
 	}
 	return status.Error(code, err.Error())
 }
@@ -241,6 +245,42 @@ func toDelivery(d delivery) sandboxv1.Delivery {
 	return sandboxv1.Delivery_DELIVERY_UNSPECIFIED
 }
 
+// CallDevice does an RRPC.
+func (s console) CallDevice(ctx context.Context, r *sandboxv1.CallDeviceRequest) (*sandboxv1.CallDeviceResponse, error) {
+	timeout := defaultCallTimeout
+	if r.GetTimeout() != nil {
+		timeout = r.GetTimeout().AsDuration()
+		if r.GetTimeout().CheckValid() != nil || timeout <= 0 || timeout > platform.RRPCDeadline {
+			return nil, status.Errorf(codes.InvalidArgument, "timeout must be more than 0 and at most %s", platform.RRPCDeadline)
+		}
+	}
+	switch topic := r.GetTopic(); {
+	case len(r.GetPayload()) > platform.MaxPayloadBytes:
+		return nil, status.Errorf(codes.InvalidArgument, "payload has %d bytes; the platform takes %d", len(r.GetPayload()), platform.MaxPayloadBytes)
+	case topic != "" && !strings.HasPrefix(topic, "/"):
+		return nil, status.Error(codes.InvalidArgument, `topic must begin with "/"`)
+	}
+	became, err := s.cloud.call(ctx, idOf(r.GetDevice()), r.GetTopic(), r.GetPayload(), timeout)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &sandboxv1.CallDeviceResponse{CallId: became.id, Outcome: toOutcome(became.outcome), Payload: became.payload}, nil
+}
+
+func toOutcome(o outcome) sandboxv1.CallOutcome {
+	switch o {
+	case answered:
+		return sandboxv1.CallOutcome_CALL_OUTCOME_ANSWERED
+	case timedOut:
+		return sandboxv1.CallOutcome_CALL_OUTCOME_TIMEOUT
+	case calledOffline:
+		return sandboxv1.CallOutcome_CALL_OUTCOME_OFFLINE
+	case calledUnsubscribed:
+		return sandboxv1.CallOutcome_CALL_OUTCOME_NOT_SUBSCRIBED
+	}
+	return sandboxv1.CallOutcome_CALL_OUTCOME_UNSPECIFIED
+}
+
 // ListMessages tells what a device published.
 func (s console) ListMessages(_ context.Context, r *sandboxv1.ListMessagesRequest) (*sandboxv1.ListMessagesResponse, error) {
 	limit := keptMessages
@@ -252,7 +292,7 @@ func (s console) ListMessages(_ context.Context, r *sandboxv1.ListMessagesReques
 		for _, m := range t.messages.last(limit) {
 			all = append(all, &sandboxv1.PublishedMessage{
 				ReceiveTime: timestamppb.New(m.received), Topic: m.topic, Payload: m.payload, Qos: uint32(m.qos),
-				MessageId: uint32(m.id), Duplicate: m.duplicate, ConnectionId: m.link,
+				MessageId: uint32(m.id), Duplicate: m.duplicate, ConnectionId: m.link, LateCallAnswer: m.lateAnswer,
 			})
 		}
 	})

@@ -17,7 +17,7 @@
 // What it imitates: the order in which the platform checks a login and the CONNACK codes of each check; dynamic registration
 // over MQTT (register, regnwl) and HTTPS; activation; the newest login kicking the older; keep alive; the rate of logins; which
 // topics and filters a device may use; system topics that come without a SUBSCRIBE; sessions that last, with messages of QoS 1
-// stored for 7 days, and 100 messages ahead of their PUBACKs; plain MQTT and TLS on one port. Where no source says what the
+// stored for 7 days, and 100 messages ahead of their PUBACKs; RRPC; plain MQTT and TLS on one port. Where no source says what the
 // platform does, Options.Strict chooses between the lenient and the strict guess.
 //
 // What it does not imitate:
@@ -26,5 +26,5 @@
 //   - the limits of rate and size per account, and of publishes per second;
 //   - MQTT 5, WebSocket, TLS-PSK, X.509 and ID² logins, bootstrap, the HTTPS "guider" of old C SDKs;
 //   - gateways and their sub-devices: a topic of another device is a foreign topic, whoever uses it;
-//   - RRPC, shadow, OTA, NTP, tags, rules between topics, and instances.
+//   - shadow, OTA, NTP, tags, rules between topics, and instances.
 package sandbox

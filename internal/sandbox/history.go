@@ -36,8 +36,9 @@ func (h *history[T]) last(n int) []T {
 // receipt is a message that a device published.
 type receipt struct {
 	message
-	received time.Time
-	link     uint64
+	received   time.Time
+	link       uint64
+	lateAnswer bool // it answers an RRPC that does not wait for it
 }
 
 // loginRecord is one CONNECT and what became of it.

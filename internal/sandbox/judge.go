@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,6 +31,8 @@ type verdict struct {
 	id      device.ID
 	// autoSubscribe: the client id says _ss=1.
 	autoSubscribe bool
+	// customCalls: bit 0 of the client id's ext says that the device takes RRPC on custom topics.
+	customCalls bool
 	// push is the credential that follows the CONNACK of a registration.
 	push message
 }
@@ -73,6 +76,8 @@ func (c *cloud) judge(in connect, tls bool) verdict {
 	v := c.prove(who)
 	v.id, v.purpose = who.id, who.purpose
 	v.autoSubscribe = who.clientID.Get("_ss") == "1"
+	ext, err := strconv.ParseUint(who.clientID.Get("ext"), 10, 64)
+	v.customCalls = err == nil && ext&1 != 0
 	if v.code == codeAccepted && who.doubt != "" {
 		v.reason += "; doubtful: " + who.doubt
 	}

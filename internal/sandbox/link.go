@@ -42,6 +42,7 @@ type link struct {
 	id            device.ID
 	purpose       purpose
 	autoSubscribe bool
+	customCalls   bool
 	faults        effects
 	number        uint64
 	patience      time.Duration // how long the device may be silent

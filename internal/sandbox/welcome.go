@@ -40,7 +40,7 @@ func (l *link) welcome(p packet) error {
 		return violation("CONNECT has a will, which the platform does not support")
 	}
 	v := l.cloud.judge(in, l.tls)
-	l.purpose, l.autoSubscribe = v.purpose, v.autoSubscribe
+	l.purpose, l.autoSubscribe, l.customCalls = v.purpose, v.autoSubscribe, v.customCalls
 	if v.code == codeAccepted {
 		l.patience = in.keepAlive + in.keepAlive/2
 		if v.purpose.registers() {

@@ -139,6 +139,68 @@ func (Delivery) EnumDescriptor() ([]byte, []int) {
 	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{1}
 }
 
+// CallOutcome says what became of a call.
+type CallOutcome int32
+
+const (
+	// Not used.
+	CallOutcome_CALL_OUTCOME_UNSPECIFIED CallOutcome = 0
+	// The device answered in time.
+	CallOutcome_CALL_OUTCOME_ANSWERED CallOutcome = 1
+	// The request was written to the device's link, and no answer came in time.
+	CallOutcome_CALL_OUTCOME_TIMEOUT CallOutcome = 2
+	// The device is offline; nothing was sent.
+	CallOutcome_CALL_OUTCOME_OFFLINE CallOutcome = 3
+	// The device does not subscribe to the request's topic, or the topic is a custom one and the device did not log in with bit 0
+	// of the client id's parameter `ext`; nothing was sent.
+	CallOutcome_CALL_OUTCOME_NOT_SUBSCRIBED CallOutcome = 4
+)
+
+// Enum value maps for CallOutcome.
+var (
+	CallOutcome_name = map[int32]string{
+		0: "CALL_OUTCOME_UNSPECIFIED",
+		1: "CALL_OUTCOME_ANSWERED",
+		2: "CALL_OUTCOME_TIMEOUT",
+		3: "CALL_OUTCOME_OFFLINE",
+		4: "CALL_OUTCOME_NOT_SUBSCRIBED",
+	}
+	CallOutcome_value = map[string]int32{
+		"CALL_OUTCOME_UNSPECIFIED":    0,
+		"CALL_OUTCOME_ANSWERED":       1,
+		"CALL_OUTCOME_TIMEOUT":        2,
+		"CALL_OUTCOME_OFFLINE":        3,
+		"CALL_OUTCOME_NOT_SUBSCRIBED": 4,
+	}
+)
+
+func (x CallOutcome) Enum() *CallOutcome {
+	p := new(CallOutcome)
+	*p = x
+	return p
+}
+
+func (x CallOutcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CallOutcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_enumTypes[2].Descriptor()
+}
+
+func (CallOutcome) Type() protoreflect.EnumType {
+	return &file_linkkit_sidecar_sandbox_v1_sandbox_proto_enumTypes[2]
+}
+
+func (x CallOutcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CallOutcome.Descriptor instead.
+func (CallOutcome) EnumDescriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{2}
+}
+
 // Device names one device: the product it belongs to and its name within that product.
 type Device struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1287,6 +1349,145 @@ func (x *PublishDownstreamResponse) GetDelivery() Delivery {
 	return Delivery_DELIVERY_UNSPECIFIED
 }
 
+// CallDeviceRequest is a call.
+type CallDeviceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The device.
+	Device *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	// The payload, at most 256 KiB.
+	Payload []byte `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
+	// A custom topic, beginning with "/", at most 128 bytes, without wildcards: the request and its answer have the topic
+	// "/ext/rrpc/CALL_ID" and this one behind it. Default "": the system's, "/sys/PRODUCT_KEY/DEVICE_NAME/rrpc/request/CALL_ID",
+	// with "…/rrpc/response/CALL_ID" for the answer.
+	Topic string `protobuf:"bytes,3,opt,name=topic,proto3" json:"topic,omitempty"`
+	// How long to wait for the answer, more than 0 and at most 8 seconds. Absent: 5 seconds.
+	Timeout       *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallDeviceRequest) Reset() {
+	*x = CallDeviceRequest{}
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallDeviceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallDeviceRequest) ProtoMessage() {}
+
+func (x *CallDeviceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallDeviceRequest.ProtoReflect.Descriptor instead.
+func (*CallDeviceRequest) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *CallDeviceRequest) GetDevice() *Device {
+	if x != nil {
+		return x.Device
+	}
+	return nil
+}
+
+func (x *CallDeviceRequest) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *CallDeviceRequest) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *CallDeviceRequest) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+// CallDeviceResponse tells what became of the call.
+type CallDeviceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What became of it.
+	Outcome CallOutcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=linkkit_sidecar.sandbox.v1.CallOutcome" json:"outcome,omitempty"`
+	// What the device answered; empty unless it did.
+	Payload []byte `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
+	// The call's number in the topics, decimal.
+	CallId        string `protobuf:"bytes,3,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallDeviceResponse) Reset() {
+	*x = CallDeviceResponse{}
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallDeviceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallDeviceResponse) ProtoMessage() {}
+
+func (x *CallDeviceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallDeviceResponse.ProtoReflect.Descriptor instead.
+func (*CallDeviceResponse) Descriptor() ([]byte, []int) {
+	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *CallDeviceResponse) GetOutcome() CallOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return CallOutcome_CALL_OUTCOME_UNSPECIFIED
+}
+
+func (x *CallDeviceResponse) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *CallDeviceResponse) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
+}
+
 // ListMessagesRequest says whose messages to tell.
 type ListMessagesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1300,7 +1501,7 @@ type ListMessagesRequest struct {
 
 func (x *ListMessagesRequest) Reset() {
 	*x = ListMessagesRequest{}
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[21]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1312,7 +1513,7 @@ func (x *ListMessagesRequest) String() string {
 func (*ListMessagesRequest) ProtoMessage() {}
 
 func (x *ListMessagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[21]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1325,7 +1526,7 @@ func (x *ListMessagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMessagesRequest.ProtoReflect.Descriptor instead.
 func (*ListMessagesRequest) Descriptor() ([]byte, []int) {
-	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{21}
+	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListMessagesRequest) GetDevice() *Device {
@@ -1353,7 +1554,7 @@ type ListMessagesResponse struct {
 
 func (x *ListMessagesResponse) Reset() {
 	*x = ListMessagesResponse{}
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[22]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1566,7 @@ func (x *ListMessagesResponse) String() string {
 func (*ListMessagesResponse) ProtoMessage() {}
 
 func (x *ListMessagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[22]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,7 +1579,7 @@ func (x *ListMessagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMessagesResponse.ProtoReflect.Descriptor instead.
 func (*ListMessagesResponse) Descriptor() ([]byte, []int) {
-	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{22}
+	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListMessagesResponse) GetMessages() []*PublishedMessage {
@@ -1404,14 +1605,17 @@ type PublishedMessage struct {
 	// Whether the device marked it as sent again (MQTT's DUP flag).
 	Duplicate bool `protobuf:"varint,6,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
 	// Number of the link that it came over; see DeviceStatus.connection_id.
-	ConnectionId  uint64 `protobuf:"varint,7,opt,name=connection_id,json=connectionId,proto3" json:"connection_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ConnectionId uint64 `protobuf:"varint,7,opt,name=connection_id,json=connectionId,proto3" json:"connection_id,omitempty"`
+	// Whether it has the topic of an answer to a call (RRPC), and no call waits for it: it came too late, for a second time, or
+	// answers no call at all. The platform logs this as 1904 and drops the message.
+	LateCallAnswer bool `protobuf:"varint,8,opt,name=late_call_answer,json=lateCallAnswer,proto3" json:"late_call_answer,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *PublishedMessage) Reset() {
 	*x = PublishedMessage{}
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[23]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1423,7 +1627,7 @@ func (x *PublishedMessage) String() string {
 func (*PublishedMessage) ProtoMessage() {}
 
 func (x *PublishedMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[23]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1436,7 +1640,7 @@ func (x *PublishedMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishedMessage.ProtoReflect.Descriptor instead.
 func (*PublishedMessage) Descriptor() ([]byte, []int) {
-	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{23}
+	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PublishedMessage) GetReceiveTime() *timestamppb.Timestamp {
@@ -1488,6 +1692,13 @@ func (x *PublishedMessage) GetConnectionId() uint64 {
 	return 0
 }
 
+func (x *PublishedMessage) GetLateCallAnswer() bool {
+	if x != nil {
+		return x.LateCallAnswer
+	}
+	return false
+}
+
 // ListLoginsRequest says whose logins to tell.
 type ListLoginsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1499,7 +1710,7 @@ type ListLoginsRequest struct {
 
 func (x *ListLoginsRequest) Reset() {
 	*x = ListLoginsRequest{}
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[24]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1722,7 @@ func (x *ListLoginsRequest) String() string {
 func (*ListLoginsRequest) ProtoMessage() {}
 
 func (x *ListLoginsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[24]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1735,7 @@ func (x *ListLoginsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLoginsRequest.ProtoReflect.Descriptor instead.
 func (*ListLoginsRequest) Descriptor() ([]byte, []int) {
-	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{24}
+	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListLoginsRequest) GetDevice() *Device {
@@ -1545,7 +1756,7 @@ type ListLoginsResponse struct {
 
 func (x *ListLoginsResponse) Reset() {
 	*x = ListLoginsResponse{}
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[25]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1768,7 @@ func (x *ListLoginsResponse) String() string {
 func (*ListLoginsResponse) ProtoMessage() {}
 
 func (x *ListLoginsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[25]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1781,7 @@ func (x *ListLoginsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLoginsResponse.ProtoReflect.Descriptor instead.
 func (*ListLoginsResponse) Descriptor() ([]byte, []int) {
-	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{25}
+	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListLoginsResponse) GetLogins() []*Login {
@@ -1605,7 +1816,7 @@ type Login struct {
 
 func (x *Login) Reset() {
 	*x = Login{}
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[26]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1617,7 +1828,7 @@ func (x *Login) String() string {
 func (*Login) ProtoMessage() {}
 
 func (x *Login) ProtoReflect() protoreflect.Message {
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[26]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1630,7 +1841,7 @@ func (x *Login) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Login.ProtoReflect.Descriptor instead.
 func (*Login) Descriptor() ([]byte, []int) {
-	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{26}
+	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Login) GetDevice() *Device {
@@ -1713,7 +1924,7 @@ type Fault struct {
 
 func (x *Fault) Reset() {
 	*x = Fault{}
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[27]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1936,7 @@ func (x *Fault) String() string {
 func (*Fault) ProtoMessage() {}
 
 func (x *Fault) ProtoReflect() protoreflect.Message {
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[27]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1949,7 @@ func (x *Fault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fault.ProtoReflect.Descriptor instead.
 func (*Fault) Descriptor() ([]byte, []int) {
-	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{27}
+	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Fault) GetDevice() *Device {
@@ -1873,7 +2084,7 @@ type SetFaultRequest struct {
 
 func (x *SetFaultRequest) Reset() {
 	*x = SetFaultRequest{}
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[28]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1885,7 +2096,7 @@ func (x *SetFaultRequest) String() string {
 func (*SetFaultRequest) ProtoMessage() {}
 
 func (x *SetFaultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[28]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1898,7 +2109,7 @@ func (x *SetFaultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFaultRequest.ProtoReflect.Descriptor instead.
 func (*SetFaultRequest) Descriptor() ([]byte, []int) {
-	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{28}
+	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SetFaultRequest) GetFault() *Fault {
@@ -1917,7 +2128,7 @@ type SetFaultResponse struct {
 
 func (x *SetFaultResponse) Reset() {
 	*x = SetFaultResponse{}
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[29]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +2140,7 @@ func (x *SetFaultResponse) String() string {
 func (*SetFaultResponse) ProtoMessage() {}
 
 func (x *SetFaultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[29]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +2153,7 @@ func (x *SetFaultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFaultResponse.ProtoReflect.Descriptor instead.
 func (*SetFaultResponse) Descriptor() ([]byte, []int) {
-	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{29}
+	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{31}
 }
 
 // ClearFaultsRequest says which faults to take away.
@@ -1956,7 +2167,7 @@ type ClearFaultsRequest struct {
 
 func (x *ClearFaultsRequest) Reset() {
 	*x = ClearFaultsRequest{}
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[30]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1968,7 +2179,7 @@ func (x *ClearFaultsRequest) String() string {
 func (*ClearFaultsRequest) ProtoMessage() {}
 
 func (x *ClearFaultsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[30]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1981,7 +2192,7 @@ func (x *ClearFaultsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearFaultsRequest.ProtoReflect.Descriptor instead.
 func (*ClearFaultsRequest) Descriptor() ([]byte, []int) {
-	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{30}
+	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ClearFaultsRequest) GetDevice() *Device {
@@ -2002,7 +2213,7 @@ type ClearFaultsResponse struct {
 
 func (x *ClearFaultsResponse) Reset() {
 	*x = ClearFaultsResponse{}
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[31]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2014,7 +2225,7 @@ func (x *ClearFaultsResponse) String() string {
 func (*ClearFaultsResponse) ProtoMessage() {}
 
 func (x *ClearFaultsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[31]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2027,7 +2238,7 @@ func (x *ClearFaultsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearFaultsResponse.ProtoReflect.Descriptor instead.
 func (*ClearFaultsResponse) Descriptor() ([]byte, []int) {
-	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{31}
+	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ClearFaultsResponse) GetCleared() uint32 {
@@ -2046,7 +2257,7 @@ type ListFaultsRequest struct {
 
 func (x *ListFaultsRequest) Reset() {
 	*x = ListFaultsRequest{}
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[32]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2058,7 +2269,7 @@ func (x *ListFaultsRequest) String() string {
 func (*ListFaultsRequest) ProtoMessage() {}
 
 func (x *ListFaultsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[32]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2071,7 +2282,7 @@ func (x *ListFaultsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFaultsRequest.ProtoReflect.Descriptor instead.
 func (*ListFaultsRequest) Descriptor() ([]byte, []int) {
-	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{32}
+	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{34}
 }
 
 // ListFaultsResponse has the faults.
@@ -2085,7 +2296,7 @@ type ListFaultsResponse struct {
 
 func (x *ListFaultsResponse) Reset() {
 	*x = ListFaultsResponse{}
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[33]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2097,7 +2308,7 @@ func (x *ListFaultsResponse) String() string {
 func (*ListFaultsResponse) ProtoMessage() {}
 
 func (x *ListFaultsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[33]
+	mi := &file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2110,7 +2321,7 @@ func (x *ListFaultsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFaultsResponse.ProtoReflect.Descriptor instead.
 func (*ListFaultsResponse) Descriptor() ([]byte, []int) {
-	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{33}
+	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListFaultsResponse) GetFaults() []*Fault {
@@ -2194,12 +2405,21 @@ const file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDesc = "" +
 	"\apayload\x18\x03 \x01(\fR\apayload\x12\x10\n" +
 	"\x03qos\x18\x04 \x01(\rR\x03qos\"]\n" +
 	"\x19PublishDownstreamResponse\x12@\n" +
-	"\bdelivery\x18\x01 \x01(\x0e2$.linkkit_sidecar.sandbox.v1.DeliveryR\bdelivery\"g\n" +
+	"\bdelivery\x18\x01 \x01(\x0e2$.linkkit_sidecar.sandbox.v1.DeliveryR\bdelivery\"\xb4\x01\n" +
+	"\x11CallDeviceRequest\x12:\n" +
+	"\x06device\x18\x01 \x01(\v2\".linkkit_sidecar.sandbox.v1.DeviceR\x06device\x12\x18\n" +
+	"\apayload\x18\x02 \x01(\fR\apayload\x12\x14\n" +
+	"\x05topic\x18\x03 \x01(\tR\x05topic\x123\n" +
+	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"\x8a\x01\n" +
+	"\x12CallDeviceResponse\x12A\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2'.linkkit_sidecar.sandbox.v1.CallOutcomeR\aoutcome\x12\x18\n" +
+	"\apayload\x18\x02 \x01(\fR\apayload\x12\x17\n" +
+	"\acall_id\x18\x03 \x01(\tR\x06callId\"g\n" +
 	"\x13ListMessagesRequest\x12:\n" +
 	"\x06device\x18\x01 \x01(\v2\".linkkit_sidecar.sandbox.v1.DeviceR\x06device\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"`\n" +
 	"\x14ListMessagesResponse\x12H\n" +
-	"\bmessages\x18\x01 \x03(\v2,.linkkit_sidecar.sandbox.v1.PublishedMessageR\bmessages\"\xf5\x01\n" +
+	"\bmessages\x18\x01 \x03(\v2,.linkkit_sidecar.sandbox.v1.PublishedMessageR\bmessages\"\x9f\x02\n" +
 	"\x10PublishedMessage\x12=\n" +
 	"\freceive_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x18\n" +
@@ -2208,7 +2428,8 @@ const file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDesc = "" +
 	"\n" +
 	"message_id\x18\x05 \x01(\rR\tmessageId\x12\x1c\n" +
 	"\tduplicate\x18\x06 \x01(\bR\tduplicate\x12#\n" +
-	"\rconnection_id\x18\a \x01(\x04R\fconnectionId\"O\n" +
+	"\rconnection_id\x18\a \x01(\x04R\fconnectionId\x12(\n" +
+	"\x10late_call_answer\x18\b \x01(\bR\x0elateCallAnswer\"O\n" +
 	"\x11ListLoginsRequest\x12:\n" +
 	"\x06device\x18\x01 \x01(\v2\".linkkit_sidecar.sandbox.v1.DeviceR\x06device\"O\n" +
 	"\x12ListLoginsResponse\x129\n" +
@@ -2254,7 +2475,13 @@ const file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDesc = "" +
 	"\rDELIVERY_SENT\x10\x01\x12\x13\n" +
 	"\x0fDELIVERY_QUEUED\x10\x02\x12\x1b\n" +
 	"\x17DELIVERY_NOT_SUBSCRIBED\x10\x03\x12\x14\n" +
-	"\x10DELIVERY_OFFLINE\x10\x042\xe5\f\n" +
+	"\x10DELIVERY_OFFLINE\x10\x04*\x9b\x01\n" +
+	"\vCallOutcome\x12\x1c\n" +
+	"\x18CALL_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15CALL_OUTCOME_ANSWERED\x10\x01\x12\x18\n" +
+	"\x14CALL_OUTCOME_TIMEOUT\x10\x02\x12\x18\n" +
+	"\x14CALL_OUTCOME_OFFLINE\x10\x03\x12\x1f\n" +
+	"\x1bCALL_OUTCOME_NOT_SUBSCRIBED\x10\x042\xd4\r\n" +
 	"\x0eSandboxService\x12v\n" +
 	"\rCreateProduct\x120.linkkit_sidecar.sandbox.v1.CreateProductRequest\x1a1.linkkit_sidecar.sandbox.v1.CreateProductResponse\"\x00\x12s\n" +
 	"\fCreateDevice\x12/.linkkit_sidecar.sandbox.v1.CreateDeviceRequest\x1a0.linkkit_sidecar.sandbox.v1.CreateDeviceResponse\"\x00\x12p\n" +
@@ -2265,7 +2492,9 @@ const file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDesc = "" +
 	"\fEnableDevice\x12/.linkkit_sidecar.sandbox.v1.EnableDeviceRequest\x1a0.linkkit_sidecar.sandbox.v1.EnableDeviceResponse\"\x00\x12s\n" +
 	"\fDeleteDevice\x12/.linkkit_sidecar.sandbox.v1.DeleteDeviceRequest\x1a0.linkkit_sidecar.sandbox.v1.DeleteDeviceResponse\"\x00\x12p\n" +
 	"\vResetDevice\x12..linkkit_sidecar.sandbox.v1.ResetDeviceRequest\x1a/.linkkit_sidecar.sandbox.v1.ResetDeviceResponse\"\x00\x12\x82\x01\n" +
-	"\x11PublishDownstream\x124.linkkit_sidecar.sandbox.v1.PublishDownstreamRequest\x1a5.linkkit_sidecar.sandbox.v1.PublishDownstreamResponse\"\x00\x12s\n" +
+	"\x11PublishDownstream\x124.linkkit_sidecar.sandbox.v1.PublishDownstreamRequest\x1a5.linkkit_sidecar.sandbox.v1.PublishDownstreamResponse\"\x00\x12m\n" +
+	"\n" +
+	"CallDevice\x12-.linkkit_sidecar.sandbox.v1.CallDeviceRequest\x1a..linkkit_sidecar.sandbox.v1.CallDeviceResponse\"\x00\x12s\n" +
 	"\fListMessages\x12/.linkkit_sidecar.sandbox.v1.ListMessagesRequest\x1a0.linkkit_sidecar.sandbox.v1.ListMessagesResponse\"\x00\x12m\n" +
 	"\n" +
 	"ListLogins\x12-.linkkit_sidecar.sandbox.v1.ListLoginsRequest\x1a..linkkit_sidecar.sandbox.v1.ListLoginsResponse\"\x00\x12g\n" +
@@ -2286,108 +2515,116 @@ func file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescGZIP() []byte {
 	return file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDescData
 }
 
-var file_linkkit_sidecar_sandbox_v1_sandbox_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_linkkit_sidecar_sandbox_v1_sandbox_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_linkkit_sidecar_sandbox_v1_sandbox_proto_goTypes = []any{
 	(DeviceState)(0),                  // 0: linkkit_sidecar.sandbox.v1.DeviceState
 	(Delivery)(0),                     // 1: linkkit_sidecar.sandbox.v1.Delivery
-	(*Device)(nil),                    // 2: linkkit_sidecar.sandbox.v1.Device
-	(*CreateProductRequest)(nil),      // 3: linkkit_sidecar.sandbox.v1.CreateProductRequest
-	(*CreateProductResponse)(nil),     // 4: linkkit_sidecar.sandbox.v1.CreateProductResponse
-	(*CreateDeviceRequest)(nil),       // 5: linkkit_sidecar.sandbox.v1.CreateDeviceRequest
-	(*CreateDeviceResponse)(nil),      // 6: linkkit_sidecar.sandbox.v1.CreateDeviceResponse
-	(*ListDevicesRequest)(nil),        // 7: linkkit_sidecar.sandbox.v1.ListDevicesRequest
-	(*ListDevicesResponse)(nil),       // 8: linkkit_sidecar.sandbox.v1.ListDevicesResponse
-	(*DeviceStatus)(nil),              // 9: linkkit_sidecar.sandbox.v1.DeviceStatus
-	(*DeviceToken)(nil),               // 10: linkkit_sidecar.sandbox.v1.DeviceToken
-	(*KickDeviceRequest)(nil),         // 11: linkkit_sidecar.sandbox.v1.KickDeviceRequest
-	(*KickDeviceResponse)(nil),        // 12: linkkit_sidecar.sandbox.v1.KickDeviceResponse
-	(*DisableDeviceRequest)(nil),      // 13: linkkit_sidecar.sandbox.v1.DisableDeviceRequest
-	(*DisableDeviceResponse)(nil),     // 14: linkkit_sidecar.sandbox.v1.DisableDeviceResponse
-	(*EnableDeviceRequest)(nil),       // 15: linkkit_sidecar.sandbox.v1.EnableDeviceRequest
-	(*EnableDeviceResponse)(nil),      // 16: linkkit_sidecar.sandbox.v1.EnableDeviceResponse
-	(*DeleteDeviceRequest)(nil),       // 17: linkkit_sidecar.sandbox.v1.DeleteDeviceRequest
-	(*DeleteDeviceResponse)(nil),      // 18: linkkit_sidecar.sandbox.v1.DeleteDeviceResponse
-	(*ResetDeviceRequest)(nil),        // 19: linkkit_sidecar.sandbox.v1.ResetDeviceRequest
-	(*ResetDeviceResponse)(nil),       // 20: linkkit_sidecar.sandbox.v1.ResetDeviceResponse
-	(*PublishDownstreamRequest)(nil),  // 21: linkkit_sidecar.sandbox.v1.PublishDownstreamRequest
-	(*PublishDownstreamResponse)(nil), // 22: linkkit_sidecar.sandbox.v1.PublishDownstreamResponse
-	(*ListMessagesRequest)(nil),       // 23: linkkit_sidecar.sandbox.v1.ListMessagesRequest
-	(*ListMessagesResponse)(nil),      // 24: linkkit_sidecar.sandbox.v1.ListMessagesResponse
-	(*PublishedMessage)(nil),          // 25: linkkit_sidecar.sandbox.v1.PublishedMessage
-	(*ListLoginsRequest)(nil),         // 26: linkkit_sidecar.sandbox.v1.ListLoginsRequest
-	(*ListLoginsResponse)(nil),        // 27: linkkit_sidecar.sandbox.v1.ListLoginsResponse
-	(*Login)(nil),                     // 28: linkkit_sidecar.sandbox.v1.Login
-	(*Fault)(nil),                     // 29: linkkit_sidecar.sandbox.v1.Fault
-	(*SetFaultRequest)(nil),           // 30: linkkit_sidecar.sandbox.v1.SetFaultRequest
-	(*SetFaultResponse)(nil),          // 31: linkkit_sidecar.sandbox.v1.SetFaultResponse
-	(*ClearFaultsRequest)(nil),        // 32: linkkit_sidecar.sandbox.v1.ClearFaultsRequest
-	(*ClearFaultsResponse)(nil),       // 33: linkkit_sidecar.sandbox.v1.ClearFaultsResponse
-	(*ListFaultsRequest)(nil),         // 34: linkkit_sidecar.sandbox.v1.ListFaultsRequest
-	(*ListFaultsResponse)(nil),        // 35: linkkit_sidecar.sandbox.v1.ListFaultsResponse
-	(*timestamppb.Timestamp)(nil),     // 36: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 37: google.protobuf.Duration
+	(CallOutcome)(0),                  // 2: linkkit_sidecar.sandbox.v1.CallOutcome
+	(*Device)(nil),                    // 3: linkkit_sidecar.sandbox.v1.Device
+	(*CreateProductRequest)(nil),      // 4: linkkit_sidecar.sandbox.v1.CreateProductRequest
+	(*CreateProductResponse)(nil),     // 5: linkkit_sidecar.sandbox.v1.CreateProductResponse
+	(*CreateDeviceRequest)(nil),       // 6: linkkit_sidecar.sandbox.v1.CreateDeviceRequest
+	(*CreateDeviceResponse)(nil),      // 7: linkkit_sidecar.sandbox.v1.CreateDeviceResponse
+	(*ListDevicesRequest)(nil),        // 8: linkkit_sidecar.sandbox.v1.ListDevicesRequest
+	(*ListDevicesResponse)(nil),       // 9: linkkit_sidecar.sandbox.v1.ListDevicesResponse
+	(*DeviceStatus)(nil),              // 10: linkkit_sidecar.sandbox.v1.DeviceStatus
+	(*DeviceToken)(nil),               // 11: linkkit_sidecar.sandbox.v1.DeviceToken
+	(*KickDeviceRequest)(nil),         // 12: linkkit_sidecar.sandbox.v1.KickDeviceRequest
+	(*KickDeviceResponse)(nil),        // 13: linkkit_sidecar.sandbox.v1.KickDeviceResponse
+	(*DisableDeviceRequest)(nil),      // 14: linkkit_sidecar.sandbox.v1.DisableDeviceRequest
+	(*DisableDeviceResponse)(nil),     // 15: linkkit_sidecar.sandbox.v1.DisableDeviceResponse
+	(*EnableDeviceRequest)(nil),       // 16: linkkit_sidecar.sandbox.v1.EnableDeviceRequest
+	(*EnableDeviceResponse)(nil),      // 17: linkkit_sidecar.sandbox.v1.EnableDeviceResponse
+	(*DeleteDeviceRequest)(nil),       // 18: linkkit_sidecar.sandbox.v1.DeleteDeviceRequest
+	(*DeleteDeviceResponse)(nil),      // 19: linkkit_sidecar.sandbox.v1.DeleteDeviceResponse
+	(*ResetDeviceRequest)(nil),        // 20: linkkit_sidecar.sandbox.v1.ResetDeviceRequest
+	(*ResetDeviceResponse)(nil),       // 21: linkkit_sidecar.sandbox.v1.ResetDeviceResponse
+	(*PublishDownstreamRequest)(nil),  // 22: linkkit_sidecar.sandbox.v1.PublishDownstreamRequest
+	(*PublishDownstreamResponse)(nil), // 23: linkkit_sidecar.sandbox.v1.PublishDownstreamResponse
+	(*CallDeviceRequest)(nil),         // 24: linkkit_sidecar.sandbox.v1.CallDeviceRequest
+	(*CallDeviceResponse)(nil),        // 25: linkkit_sidecar.sandbox.v1.CallDeviceResponse
+	(*ListMessagesRequest)(nil),       // 26: linkkit_sidecar.sandbox.v1.ListMessagesRequest
+	(*ListMessagesResponse)(nil),      // 27: linkkit_sidecar.sandbox.v1.ListMessagesResponse
+	(*PublishedMessage)(nil),          // 28: linkkit_sidecar.sandbox.v1.PublishedMessage
+	(*ListLoginsRequest)(nil),         // 29: linkkit_sidecar.sandbox.v1.ListLoginsRequest
+	(*ListLoginsResponse)(nil),        // 30: linkkit_sidecar.sandbox.v1.ListLoginsResponse
+	(*Login)(nil),                     // 31: linkkit_sidecar.sandbox.v1.Login
+	(*Fault)(nil),                     // 32: linkkit_sidecar.sandbox.v1.Fault
+	(*SetFaultRequest)(nil),           // 33: linkkit_sidecar.sandbox.v1.SetFaultRequest
+	(*SetFaultResponse)(nil),          // 34: linkkit_sidecar.sandbox.v1.SetFaultResponse
+	(*ClearFaultsRequest)(nil),        // 35: linkkit_sidecar.sandbox.v1.ClearFaultsRequest
+	(*ClearFaultsResponse)(nil),       // 36: linkkit_sidecar.sandbox.v1.ClearFaultsResponse
+	(*ListFaultsRequest)(nil),         // 37: linkkit_sidecar.sandbox.v1.ListFaultsRequest
+	(*ListFaultsResponse)(nil),        // 38: linkkit_sidecar.sandbox.v1.ListFaultsResponse
+	(*timestamppb.Timestamp)(nil),     // 39: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 40: google.protobuf.Duration
 }
 var file_linkkit_sidecar_sandbox_v1_sandbox_proto_depIdxs = []int32{
-	2,  // 0: linkkit_sidecar.sandbox.v1.CreateDeviceRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
-	2,  // 1: linkkit_sidecar.sandbox.v1.CreateDeviceResponse.device:type_name -> linkkit_sidecar.sandbox.v1.Device
-	9,  // 2: linkkit_sidecar.sandbox.v1.ListDevicesResponse.devices:type_name -> linkkit_sidecar.sandbox.v1.DeviceStatus
-	2,  // 3: linkkit_sidecar.sandbox.v1.DeviceStatus.device:type_name -> linkkit_sidecar.sandbox.v1.Device
+	3,  // 0: linkkit_sidecar.sandbox.v1.CreateDeviceRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
+	3,  // 1: linkkit_sidecar.sandbox.v1.CreateDeviceResponse.device:type_name -> linkkit_sidecar.sandbox.v1.Device
+	10, // 2: linkkit_sidecar.sandbox.v1.ListDevicesResponse.devices:type_name -> linkkit_sidecar.sandbox.v1.DeviceStatus
+	3,  // 3: linkkit_sidecar.sandbox.v1.DeviceStatus.device:type_name -> linkkit_sidecar.sandbox.v1.Device
 	0,  // 4: linkkit_sidecar.sandbox.v1.DeviceStatus.state:type_name -> linkkit_sidecar.sandbox.v1.DeviceState
-	36, // 5: linkkit_sidecar.sandbox.v1.DeviceStatus.last_connect_time:type_name -> google.protobuf.Timestamp
-	10, // 6: linkkit_sidecar.sandbox.v1.DeviceStatus.device_tokens:type_name -> linkkit_sidecar.sandbox.v1.DeviceToken
-	2,  // 7: linkkit_sidecar.sandbox.v1.KickDeviceRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
-	2,  // 8: linkkit_sidecar.sandbox.v1.DisableDeviceRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
-	2,  // 9: linkkit_sidecar.sandbox.v1.EnableDeviceRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
-	2,  // 10: linkkit_sidecar.sandbox.v1.DeleteDeviceRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
-	2,  // 11: linkkit_sidecar.sandbox.v1.ResetDeviceRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
-	2,  // 12: linkkit_sidecar.sandbox.v1.PublishDownstreamRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
+	39, // 5: linkkit_sidecar.sandbox.v1.DeviceStatus.last_connect_time:type_name -> google.protobuf.Timestamp
+	11, // 6: linkkit_sidecar.sandbox.v1.DeviceStatus.device_tokens:type_name -> linkkit_sidecar.sandbox.v1.DeviceToken
+	3,  // 7: linkkit_sidecar.sandbox.v1.KickDeviceRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
+	3,  // 8: linkkit_sidecar.sandbox.v1.DisableDeviceRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
+	3,  // 9: linkkit_sidecar.sandbox.v1.EnableDeviceRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
+	3,  // 10: linkkit_sidecar.sandbox.v1.DeleteDeviceRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
+	3,  // 11: linkkit_sidecar.sandbox.v1.ResetDeviceRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
+	3,  // 12: linkkit_sidecar.sandbox.v1.PublishDownstreamRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
 	1,  // 13: linkkit_sidecar.sandbox.v1.PublishDownstreamResponse.delivery:type_name -> linkkit_sidecar.sandbox.v1.Delivery
-	2,  // 14: linkkit_sidecar.sandbox.v1.ListMessagesRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
-	25, // 15: linkkit_sidecar.sandbox.v1.ListMessagesResponse.messages:type_name -> linkkit_sidecar.sandbox.v1.PublishedMessage
-	36, // 16: linkkit_sidecar.sandbox.v1.PublishedMessage.receive_time:type_name -> google.protobuf.Timestamp
-	2,  // 17: linkkit_sidecar.sandbox.v1.ListLoginsRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
-	28, // 18: linkkit_sidecar.sandbox.v1.ListLoginsResponse.logins:type_name -> linkkit_sidecar.sandbox.v1.Login
-	2,  // 19: linkkit_sidecar.sandbox.v1.Login.device:type_name -> linkkit_sidecar.sandbox.v1.Device
-	36, // 20: linkkit_sidecar.sandbox.v1.Login.receive_time:type_name -> google.protobuf.Timestamp
-	2,  // 21: linkkit_sidecar.sandbox.v1.Fault.device:type_name -> linkkit_sidecar.sandbox.v1.Device
-	37, // 22: linkkit_sidecar.sandbox.v1.Fault.delay:type_name -> google.protobuf.Duration
-	29, // 23: linkkit_sidecar.sandbox.v1.SetFaultRequest.fault:type_name -> linkkit_sidecar.sandbox.v1.Fault
-	2,  // 24: linkkit_sidecar.sandbox.v1.ClearFaultsRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
-	29, // 25: linkkit_sidecar.sandbox.v1.ListFaultsResponse.faults:type_name -> linkkit_sidecar.sandbox.v1.Fault
-	3,  // 26: linkkit_sidecar.sandbox.v1.SandboxService.CreateProduct:input_type -> linkkit_sidecar.sandbox.v1.CreateProductRequest
-	5,  // 27: linkkit_sidecar.sandbox.v1.SandboxService.CreateDevice:input_type -> linkkit_sidecar.sandbox.v1.CreateDeviceRequest
-	7,  // 28: linkkit_sidecar.sandbox.v1.SandboxService.ListDevices:input_type -> linkkit_sidecar.sandbox.v1.ListDevicesRequest
-	11, // 29: linkkit_sidecar.sandbox.v1.SandboxService.KickDevice:input_type -> linkkit_sidecar.sandbox.v1.KickDeviceRequest
-	13, // 30: linkkit_sidecar.sandbox.v1.SandboxService.DisableDevice:input_type -> linkkit_sidecar.sandbox.v1.DisableDeviceRequest
-	15, // 31: linkkit_sidecar.sandbox.v1.SandboxService.EnableDevice:input_type -> linkkit_sidecar.sandbox.v1.EnableDeviceRequest
-	17, // 32: linkkit_sidecar.sandbox.v1.SandboxService.DeleteDevice:input_type -> linkkit_sidecar.sandbox.v1.DeleteDeviceRequest
-	19, // 33: linkkit_sidecar.sandbox.v1.SandboxService.ResetDevice:input_type -> linkkit_sidecar.sandbox.v1.ResetDeviceRequest
-	21, // 34: linkkit_sidecar.sandbox.v1.SandboxService.PublishDownstream:input_type -> linkkit_sidecar.sandbox.v1.PublishDownstreamRequest
-	23, // 35: linkkit_sidecar.sandbox.v1.SandboxService.ListMessages:input_type -> linkkit_sidecar.sandbox.v1.ListMessagesRequest
-	26, // 36: linkkit_sidecar.sandbox.v1.SandboxService.ListLogins:input_type -> linkkit_sidecar.sandbox.v1.ListLoginsRequest
-	30, // 37: linkkit_sidecar.sandbox.v1.SandboxService.SetFault:input_type -> linkkit_sidecar.sandbox.v1.SetFaultRequest
-	32, // 38: linkkit_sidecar.sandbox.v1.SandboxService.ClearFaults:input_type -> linkkit_sidecar.sandbox.v1.ClearFaultsRequest
-	34, // 39: linkkit_sidecar.sandbox.v1.SandboxService.ListFaults:input_type -> linkkit_sidecar.sandbox.v1.ListFaultsRequest
-	4,  // 40: linkkit_sidecar.sandbox.v1.SandboxService.CreateProduct:output_type -> linkkit_sidecar.sandbox.v1.CreateProductResponse
-	6,  // 41: linkkit_sidecar.sandbox.v1.SandboxService.CreateDevice:output_type -> linkkit_sidecar.sandbox.v1.CreateDeviceResponse
-	8,  // 42: linkkit_sidecar.sandbox.v1.SandboxService.ListDevices:output_type -> linkkit_sidecar.sandbox.v1.ListDevicesResponse
-	12, // 43: linkkit_sidecar.sandbox.v1.SandboxService.KickDevice:output_type -> linkkit_sidecar.sandbox.v1.KickDeviceResponse
-	14, // 44: linkkit_sidecar.sandbox.v1.SandboxService.DisableDevice:output_type -> linkkit_sidecar.sandbox.v1.DisableDeviceResponse
-	16, // 45: linkkit_sidecar.sandbox.v1.SandboxService.EnableDevice:output_type -> linkkit_sidecar.sandbox.v1.EnableDeviceResponse
-	18, // 46: linkkit_sidecar.sandbox.v1.SandboxService.DeleteDevice:output_type -> linkkit_sidecar.sandbox.v1.DeleteDeviceResponse
-	20, // 47: linkkit_sidecar.sandbox.v1.SandboxService.ResetDevice:output_type -> linkkit_sidecar.sandbox.v1.ResetDeviceResponse
-	22, // 48: linkkit_sidecar.sandbox.v1.SandboxService.PublishDownstream:output_type -> linkkit_sidecar.sandbox.v1.PublishDownstreamResponse
-	24, // 49: linkkit_sidecar.sandbox.v1.SandboxService.ListMessages:output_type -> linkkit_sidecar.sandbox.v1.ListMessagesResponse
-	27, // 50: linkkit_sidecar.sandbox.v1.SandboxService.ListLogins:output_type -> linkkit_sidecar.sandbox.v1.ListLoginsResponse
-	31, // 51: linkkit_sidecar.sandbox.v1.SandboxService.SetFault:output_type -> linkkit_sidecar.sandbox.v1.SetFaultResponse
-	33, // 52: linkkit_sidecar.sandbox.v1.SandboxService.ClearFaults:output_type -> linkkit_sidecar.sandbox.v1.ClearFaultsResponse
-	35, // 53: linkkit_sidecar.sandbox.v1.SandboxService.ListFaults:output_type -> linkkit_sidecar.sandbox.v1.ListFaultsResponse
-	40, // [40:54] is the sub-list for method output_type
-	26, // [26:40] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	3,  // 14: linkkit_sidecar.sandbox.v1.CallDeviceRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
+	40, // 15: linkkit_sidecar.sandbox.v1.CallDeviceRequest.timeout:type_name -> google.protobuf.Duration
+	2,  // 16: linkkit_sidecar.sandbox.v1.CallDeviceResponse.outcome:type_name -> linkkit_sidecar.sandbox.v1.CallOutcome
+	3,  // 17: linkkit_sidecar.sandbox.v1.ListMessagesRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
+	28, // 18: linkkit_sidecar.sandbox.v1.ListMessagesResponse.messages:type_name -> linkkit_sidecar.sandbox.v1.PublishedMessage
+	39, // 19: linkkit_sidecar.sandbox.v1.PublishedMessage.receive_time:type_name -> google.protobuf.Timestamp
+	3,  // 20: linkkit_sidecar.sandbox.v1.ListLoginsRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
+	31, // 21: linkkit_sidecar.sandbox.v1.ListLoginsResponse.logins:type_name -> linkkit_sidecar.sandbox.v1.Login
+	3,  // 22: linkkit_sidecar.sandbox.v1.Login.device:type_name -> linkkit_sidecar.sandbox.v1.Device
+	39, // 23: linkkit_sidecar.sandbox.v1.Login.receive_time:type_name -> google.protobuf.Timestamp
+	3,  // 24: linkkit_sidecar.sandbox.v1.Fault.device:type_name -> linkkit_sidecar.sandbox.v1.Device
+	40, // 25: linkkit_sidecar.sandbox.v1.Fault.delay:type_name -> google.protobuf.Duration
+	32, // 26: linkkit_sidecar.sandbox.v1.SetFaultRequest.fault:type_name -> linkkit_sidecar.sandbox.v1.Fault
+	3,  // 27: linkkit_sidecar.sandbox.v1.ClearFaultsRequest.device:type_name -> linkkit_sidecar.sandbox.v1.Device
+	32, // 28: linkkit_sidecar.sandbox.v1.ListFaultsResponse.faults:type_name -> linkkit_sidecar.sandbox.v1.Fault
+	4,  // 29: linkkit_sidecar.sandbox.v1.SandboxService.CreateProduct:input_type -> linkkit_sidecar.sandbox.v1.CreateProductRequest
+	6,  // 30: linkkit_sidecar.sandbox.v1.SandboxService.CreateDevice:input_type -> linkkit_sidecar.sandbox.v1.CreateDeviceRequest
+	8,  // 31: linkkit_sidecar.sandbox.v1.SandboxService.ListDevices:input_type -> linkkit_sidecar.sandbox.v1.ListDevicesRequest
+	12, // 32: linkkit_sidecar.sandbox.v1.SandboxService.KickDevice:input_type -> linkkit_sidecar.sandbox.v1.KickDeviceRequest
+	14, // 33: linkkit_sidecar.sandbox.v1.SandboxService.DisableDevice:input_type -> linkkit_sidecar.sandbox.v1.DisableDeviceRequest
+	16, // 34: linkkit_sidecar.sandbox.v1.SandboxService.EnableDevice:input_type -> linkkit_sidecar.sandbox.v1.EnableDeviceRequest
+	18, // 35: linkkit_sidecar.sandbox.v1.SandboxService.DeleteDevice:input_type -> linkkit_sidecar.sandbox.v1.DeleteDeviceRequest
+	20, // 36: linkkit_sidecar.sandbox.v1.SandboxService.ResetDevice:input_type -> linkkit_sidecar.sandbox.v1.ResetDeviceRequest
+	22, // 37: linkkit_sidecar.sandbox.v1.SandboxService.PublishDownstream:input_type -> linkkit_sidecar.sandbox.v1.PublishDownstreamRequest
+	24, // 38: linkkit_sidecar.sandbox.v1.SandboxService.CallDevice:input_type -> linkkit_sidecar.sandbox.v1.CallDeviceRequest
+	26, // 39: linkkit_sidecar.sandbox.v1.SandboxService.ListMessages:input_type -> linkkit_sidecar.sandbox.v1.ListMessagesRequest
+	29, // 40: linkkit_sidecar.sandbox.v1.SandboxService.ListLogins:input_type -> linkkit_sidecar.sandbox.v1.ListLoginsRequest
+	33, // 41: linkkit_sidecar.sandbox.v1.SandboxService.SetFault:input_type -> linkkit_sidecar.sandbox.v1.SetFaultRequest
+	35, // 42: linkkit_sidecar.sandbox.v1.SandboxService.ClearFaults:input_type -> linkkit_sidecar.sandbox.v1.ClearFaultsRequest
+	37, // 43: linkkit_sidecar.sandbox.v1.SandboxService.ListFaults:input_type -> linkkit_sidecar.sandbox.v1.ListFaultsRequest
+	5,  // 44: linkkit_sidecar.sandbox.v1.SandboxService.CreateProduct:output_type -> linkkit_sidecar.sandbox.v1.CreateProductResponse
+	7,  // 45: linkkit_sidecar.sandbox.v1.SandboxService.CreateDevice:output_type -> linkkit_sidecar.sandbox.v1.CreateDeviceResponse
+	9,  // 46: linkkit_sidecar.sandbox.v1.SandboxService.ListDevices:output_type -> linkkit_sidecar.sandbox.v1.ListDevicesResponse
+	13, // 47: linkkit_sidecar.sandbox.v1.SandboxService.KickDevice:output_type -> linkkit_sidecar.sandbox.v1.KickDeviceResponse
+	15, // 48: linkkit_sidecar.sandbox.v1.SandboxService.DisableDevice:output_type -> linkkit_sidecar.sandbox.v1.DisableDeviceResponse
+	17, // 49: linkkit_sidecar.sandbox.v1.SandboxService.EnableDevice:output_type -> linkkit_sidecar.sandbox.v1.EnableDeviceResponse
+	19, // 50: linkkit_sidecar.sandbox.v1.SandboxService.DeleteDevice:output_type -> linkkit_sidecar.sandbox.v1.DeleteDeviceResponse
+	21, // 51: linkkit_sidecar.sandbox.v1.SandboxService.ResetDevice:output_type -> linkkit_sidecar.sandbox.v1.ResetDeviceResponse
+	23, // 52: linkkit_sidecar.sandbox.v1.SandboxService.PublishDownstream:output_type -> linkkit_sidecar.sandbox.v1.PublishDownstreamResponse
+	25, // 53: linkkit_sidecar.sandbox.v1.SandboxService.CallDevice:output_type -> linkkit_sidecar.sandbox.v1.CallDeviceResponse
+	27, // 54: linkkit_sidecar.sandbox.v1.SandboxService.ListMessages:output_type -> linkkit_sidecar.sandbox.v1.ListMessagesResponse
+	30, // 55: linkkit_sidecar.sandbox.v1.SandboxService.ListLogins:output_type -> linkkit_sidecar.sandbox.v1.ListLoginsResponse
+	34, // 56: linkkit_sidecar.sandbox.v1.SandboxService.SetFault:output_type -> linkkit_sidecar.sandbox.v1.SetFaultResponse
+	36, // 57: linkkit_sidecar.sandbox.v1.SandboxService.ClearFaults:output_type -> linkkit_sidecar.sandbox.v1.ClearFaultsResponse
+	38, // 58: linkkit_sidecar.sandbox.v1.SandboxService.ListFaults:output_type -> linkkit_sidecar.sandbox.v1.ListFaultsResponse
+	44, // [44:59] is the sub-list for method output_type
+	29, // [29:44] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_linkkit_sidecar_sandbox_v1_sandbox_proto_init() }
@@ -2395,8 +2632,8 @@ func file_linkkit_sidecar_sandbox_v1_sandbox_proto_init() {
 	if File_linkkit_sidecar_sandbox_v1_sandbox_proto != nil {
 		return
 	}
-	file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[26].OneofWrappers = []any{}
-	file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[27].OneofWrappers = []any{
+	file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[28].OneofWrappers = []any{}
+	file_linkkit_sidecar_sandbox_v1_sandbox_proto_msgTypes[29].OneofWrappers = []any{
 		(*Fault_RefuseCode)(nil),
 		(*Fault_Delay)(nil),
 		(*Fault_CutAfterBytes)(nil),
@@ -2409,8 +2646,8 @@ func file_linkkit_sidecar_sandbox_v1_sandbox_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDesc), len(file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   34,
+			NumEnums:      3,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -28,6 +28,7 @@ const (
 	SandboxService_DeleteDevice_FullMethodName      = "/linkkit_sidecar.sandbox.v1.SandboxService/DeleteDevice"
 	SandboxService_ResetDevice_FullMethodName       = "/linkkit_sidecar.sandbox.v1.SandboxService/ResetDevice"
 	SandboxService_PublishDownstream_FullMethodName = "/linkkit_sidecar.sandbox.v1.SandboxService/PublishDownstream"
+	SandboxService_CallDevice_FullMethodName        = "/linkkit_sidecar.sandbox.v1.SandboxService/CallDevice"
 	SandboxService_ListMessages_FullMethodName      = "/linkkit_sidecar.sandbox.v1.SandboxService/ListMessages"
 	SandboxService_ListLogins_FullMethodName        = "/linkkit_sidecar.sandbox.v1.SandboxService/ListLogins"
 	SandboxService_SetFault_FullMethodName          = "/linkkit_sidecar.sandbox.v1.SandboxService/SetFault"
@@ -65,6 +66,8 @@ type SandboxServiceClient interface {
 	// most 100 messages are sent ahead of the device's PUBACKs; further ones wait in their order. At most 10,000 messages, and
 	// 64 MiB of payload, wait for one device, none for longer than 7 days; beyond that the call fails with ResourceExhausted.
 	PublishDownstream(ctx context.Context, in *PublishDownstreamRequest, opts ...grpc.CallOption) (*PublishDownstreamResponse, error)
+	// CallDevice calls a device and waits for its answer, as the platform's RRpc call does: an RRPC. The request has QoS 0.
+	CallDevice(ctx context.Context, in *CallDeviceRequest, opts ...grpc.CallOption) (*CallDeviceResponse, error)
 	// ListMessages tells what a device published, oldest first. The last 1000 messages of each device are kept, in memory.
 	ListMessages(ctx context.Context, in *ListMessagesRequest, opts ...grpc.CallOption) (*ListMessagesResponse, error)
 	// ListLogins tells of every MQTT CONNECT that was attempted, oldest first. The last 200 of each device are kept, in memory.
@@ -176,6 +179,16 @@ func (c *sandboxServiceClient) PublishDownstream(ctx context.Context, in *Publis
 	return out, nil
 }
 
+func (c *sandboxServiceClient) CallDevice(ctx context.Context, in *CallDeviceRequest, opts ...grpc.CallOption) (*CallDeviceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CallDeviceResponse)
+	err := c.cc.Invoke(ctx, SandboxService_CallDevice_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *sandboxServiceClient) ListMessages(ctx context.Context, in *ListMessagesRequest, opts ...grpc.CallOption) (*ListMessagesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListMessagesResponse)
@@ -256,6 +269,8 @@ type SandboxServiceServer interface {
 	// most 100 messages are sent ahead of the device's PUBACKs; further ones wait in their order. At most 10,000 messages, and
 	// 64 MiB of payload, wait for one device, none for longer than 7 days; beyond that the call fails with ResourceExhausted.
 	PublishDownstream(context.Context, *PublishDownstreamRequest) (*PublishDownstreamResponse, error)
+	// CallDevice calls a device and waits for its answer, as the platform's RRpc call does: an RRPC. The request has QoS 0.
+	CallDevice(context.Context, *CallDeviceRequest) (*CallDeviceResponse, error)
 	// ListMessages tells what a device published, oldest first. The last 1000 messages of each device are kept, in memory.
 	ListMessages(context.Context, *ListMessagesRequest) (*ListMessagesResponse, error)
 	// ListLogins tells of every MQTT CONNECT that was attempted, oldest first. The last 200 of each device are kept, in memory.
@@ -303,6 +318,9 @@ func (UnimplementedSandboxServiceServer) ResetDevice(context.Context, *ResetDevi
 }
 func (UnimplementedSandboxServiceServer) PublishDownstream(context.Context, *PublishDownstreamRequest) (*PublishDownstreamResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PublishDownstream not implemented")
+}
+func (UnimplementedSandboxServiceServer) CallDevice(context.Context, *CallDeviceRequest) (*CallDeviceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CallDevice not implemented")
 }
 func (UnimplementedSandboxServiceServer) ListMessages(context.Context, *ListMessagesRequest) (*ListMessagesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListMessages not implemented")
@@ -502,6 +520,24 @@ func _SandboxService_PublishDownstream_Handler(srv interface{}, ctx context.Cont
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SandboxService_CallDevice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CallDeviceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SandboxServiceServer).CallDevice(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SandboxService_CallDevice_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SandboxServiceServer).CallDevice(ctx, req.(*CallDeviceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _SandboxService_ListMessages_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListMessagesRequest)
 	if err := dec(in); err != nil {
@@ -634,6 +670,10 @@ var SandboxService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PublishDownstream",
 			Handler:    _SandboxService_PublishDownstream_Handler,
+		},
+		{
+			MethodName: "CallDevice",
+			Handler:    _SandboxService_CallDevice_Handler,
 		},
 		{
 			MethodName: "ListMessages",
