@@ -37,6 +37,9 @@ type thing struct {
 	logins      uint64
 	recent      []time.Time // when it logged in during the last minute, for the platform's limit
 	messages    history[receipt]
+	rate        rate            // of what it publishes
+	overRate    uint64          // messages that it published too fast
+	dropped     uint64          // messages of it that were not kept
 	calls       map[string]call // those that wait for the device's answer, by their id; nil while there was none
 }
 
@@ -222,21 +225,50 @@ func (c *cloud) offline(l *link) {
 	}
 }
 
-// receive keeps what a device published.
+// receive keeps what a device published, and gives it to the call that it answers. What comes too fast a strict platform drops
+// silently, as the real one does; a lenient one only counts it.
 func (c *cloud) receive(l *link, m message) {
 	r := receipt{message: m, received: time.Now(), link: l.number}
 	r.payload = append([]byte(nil), m.payload...)
-	if c.keep(l.id, &r); r.lateAnswer {
+	excess, warn := c.keep(l.id, &r)
+	if warn {
+		c.log.Warn("a device publishes more than the platform takes; this is said once a minute",
+			"device", l.id, "reason", excess, "dropped", c.options.Strict)
+	}
+	if r.lateAnswer {
 		c.log.Warn("an answer came to no call that waits for it", "device", l.id, "topic", r.topic, "platform_code", codeLateAnswer)
 	}
 }
 
-func (c *cloud) keep(id device.ID, r *receipt) {
+// keep does what receive does under the lock. excess is the limit that the message broke, or "".
+func (c *cloud) keep(id device.ID, r *receipt) (excess string, warn bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.find(id)
+	if t == nil {
+		return "", false
+	}
+	bytes := len(r.topic) + len(r.payload)
+	if excess = t.rate.exceeds(r.received, bytes); excess != "" {
+		t.overRate++
+		warn = t.rate.mayWarn(r.received)
+		if c.options.Strict {
+			t.dropped++
+			return excess, warn
+		}
+	}
+	t.rate.count(r.received, bytes)
+	r.lateAnswer = t.takeAnswer(r.topic, r.payload)
+	t.messages.add(*r, keptMessages)
+	return excess, warn
+}
+
+// refused counts a message that a device must not publish.
+func (c *cloud) refused(id device.ID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if t := c.find(id); t != nil {
-		r.lateAnswer = t.takeAnswer(r.topic, r.payload)
-		t.messages.add(*r, keptMessages)
+		t.dropped++
 	}
 }
 

@@ -145,6 +145,7 @@ func (t *thing) status(reveal bool) *sandboxv1.DeviceStatus {
 	s := &sandboxv1.DeviceStatus{
 		Device: toDevice(t.id), State: sandboxv1.DeviceState_DEVICE_STATE_ENABLED,
 		Activated: t.activated, Online: t.link != nil, Logins: t.logins, HasSecret: !t.secret.IsZero(),
+		MessagesDropped: t.dropped, MessagesOverRate: t.overRate,
 	}
 	if t.disabled {
 		s.State = sandboxv1.DeviceState_DEVICE_STATE_DISABLED

@@ -18,12 +18,13 @@
 // over MQTT (register, regnwl) and HTTPS; activation; the newest login kicking the older; keep alive; the rate of logins; which
 // topics and filters a device may use; system topics that come without a SUBSCRIBE; sessions that last, with messages of QoS 1
 // stored for 7 days, and 100 messages ahead of their PUBACKs; RRPC; plain MQTT and TLS on one port. Where no source says what the
-// platform does, Options.Strict chooses between the lenient and the strict guess.
+// platform does, Options.Strict chooses between the lenient and the strict guess. What a device publishes beyond 30 messages or
+// 1,024 KB in a second a strict sandbox drops, silently as the platform does; a lenient one keeps it and says so in its log.
 //
 // What it does not imitate:
 //
 //   - answers to Alink requests: it records what a device posts and answers nothing;
-//   - the limits of rate and size per account, and of publishes per second;
+//   - the limits of rate per account, and of what is sent to a device;
 //   - MQTT 5, WebSocket, TLS-PSK, X.509 and ID² logins, bootstrap, the HTTPS "guider" of old C SDKs;
 //   - gateways and their sub-devices: a topic of another device is a foreign topic, whoever uses it;
 //   - shadow, OTA, NTP, tags, rules between topics, and instances.

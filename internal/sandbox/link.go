@@ -252,6 +252,7 @@ func (l *link) onPublish(p packet) error {
 		return violation("the topic of a PUBLISH is empty or holds a wildcard")
 	}
 	if problem := l.refusePublish(m, p.cut); problem != nil {
+		l.cloud.refused(l.id)
 		l.cloud.log.Warn("a message was dropped", "device", l.id, "topic", m.topic, "reason", problem)
 		if l.cloud.options.Strict {
 			return fmt.Errorf("a message was refused (a strict sandbox closes the connection): %w", problem)

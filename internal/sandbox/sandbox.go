@@ -31,7 +31,8 @@ type Options struct {
 	// Log gets what happens; nil: nothing is logged.
 	Log *slog.Logger
 	// Strict refuses what a lenient sandbox only warns of, where it is not known what the platform does: a securemode that does
-	// not fit the connection (CONNACK 4), and messages on foreign topics or of too great a size (the connection is closed).
+	// not fit the connection (CONNACK 4), and messages on foreign topics or of too great a size (the connection is closed). It also
+	// drops what a device publishes beyond 30 messages or 1,024 KB in a second, after acknowledging it, as the platform does.
 	Strict bool
 	// RefusePlainTCP answers logins without TLS with CONNACK 5, as instances do that do not permit them.
 	RefusePlainTCP bool

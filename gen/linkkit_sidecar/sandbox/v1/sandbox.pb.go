@@ -626,8 +626,14 @@ type DeviceStatus struct {
 	MessagesUnacknowledged uint32 `protobuf:"varint,12,opt,name=messages_unacknowledged,json=messagesUnacknowledged,proto3" json:"messages_unacknowledged,omitempty"`
 	// How many messages of QoS 1 wait to be sent to the device, 0 to 10,000.
 	MessagesQueued uint32 `protobuf:"varint,13,opt,name=messages_queued,json=messagesQueued,proto3" json:"messages_queued,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// How many of the device's messages were acknowledged and dropped since the sandbox started: those on topics that are not the
+	// device's, those of more than 256 KiB and, by a strict sandbox, those counted in `messages_over_rate`.
+	MessagesDropped uint64 `protobuf:"varint,14,opt,name=messages_dropped,json=messagesDropped,proto3" json:"messages_dropped,omitempty"`
+	// How many of the device's messages came when it had published 30 others, or 1,024 KiB with this one, within one second. A
+	// strict sandbox drops them, silently like the platform; a lenient one keeps them.
+	MessagesOverRate uint64 `protobuf:"varint,15,opt,name=messages_over_rate,json=messagesOverRate,proto3" json:"messages_over_rate,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *DeviceStatus) Reset() {
@@ -747,6 +753,20 @@ func (x *DeviceStatus) GetMessagesUnacknowledged() uint32 {
 func (x *DeviceStatus) GetMessagesQueued() uint32 {
 	if x != nil {
 		return x.MessagesQueued
+	}
+	return 0
+}
+
+func (x *DeviceStatus) GetMessagesDropped() uint64 {
+	if x != nil {
+		return x.MessagesDropped
+	}
+	return 0
+}
+
+func (x *DeviceStatus) GetMessagesOverRate() uint64 {
+	if x != nil {
+		return x.MessagesOverRate
 	}
 	return 0
 }
@@ -1589,7 +1609,8 @@ func (x *ListMessagesResponse) GetMessages() []*PublishedMessage {
 	return nil
 }
 
-// PublishedMessage is what a device published. A message that the sandbox dropped (a topic of another device) is not among them.
+// PublishedMessage is what a device published. A message that the sandbox dropped is not among them; see
+// DeviceStatus.messages_dropped.
 type PublishedMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// When it arrived.
@@ -2362,7 +2383,7 @@ const file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDesc = "" +
 	"productKey\x12%\n" +
 	"\x0ereveal_secrets\x18\x02 \x01(\bR\rrevealSecrets\"Y\n" +
 	"\x13ListDevicesResponse\x12B\n" +
-	"\adevices\x18\x01 \x03(\v2(.linkkit_sidecar.sandbox.v1.DeviceStatusR\adevices\"\xe7\x04\n" +
+	"\adevices\x18\x01 \x03(\v2(.linkkit_sidecar.sandbox.v1.DeviceStatusR\adevices\"\xc0\x05\n" +
 	"\fDeviceStatus\x12:\n" +
 	"\x06device\x18\x01 \x01(\v2\".linkkit_sidecar.sandbox.v1.DeviceR\x06device\x12=\n" +
 	"\x05state\x18\x02 \x01(\x0e2'.linkkit_sidecar.sandbox.v1.DeviceStateR\x05state\x12\x1c\n" +
@@ -2378,7 +2399,9 @@ const file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDesc = "" +
 	" \x03(\v2'.linkkit_sidecar.sandbox.v1.DeviceTokenB\x03\x80\x01\x01R\fdeviceTokens\x12#\n" +
 	"\rsession_lasts\x18\v \x01(\bR\fsessionLasts\x127\n" +
 	"\x17messages_unacknowledged\x18\f \x01(\rR\x16messagesUnacknowledged\x12'\n" +
-	"\x0fmessages_queued\x18\r \x01(\rR\x0emessagesQueued\"E\n" +
+	"\x0fmessages_queued\x18\r \x01(\rR\x0emessagesQueued\x12)\n" +
+	"\x10messages_dropped\x18\x0e \x01(\x04R\x0fmessagesDropped\x12,\n" +
+	"\x12messages_over_rate\x18\x0f \x01(\x04R\x10messagesOverRate\"E\n" +
 	"\vDeviceToken\x12\x1b\n" +
 	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12\x19\n" +
 	"\x05token\x18\x02 \x01(\tB\x03\x80\x01\x01R\x05token\"O\n" +
