@@ -406,8 +406,30 @@ func fromFault(f *sandboxv1.Fault) (fault, error) {
 	case *sandboxv1.Fault_NoConnack:
 		set.effects.noConnack = true
 		problem = only(e.NoConnack, faultNoConnack)
+	case *sandboxv1.Fault_Duplicate:
+		set.effects.duplicate = true
+		problem = only(e.Duplicate, faultDuplicate)
+	case *sandboxv1.Fault_Reorder:
+		set.effects.reorder = true
+		problem = only(e.Reorder, faultReorder)
+	case *sandboxv1.Fault_CutPublishAfterBytes:
+		set.kind, set.effects.cutPublish = faultCutPublish, e.CutPublishAfterBytes
+		if e.CutPublishAfterBytes == 0 {
+			problem = "cut_publish_after_bytes must be 1 or more"
+		}
+	case *sandboxv1.Fault_CutReceivedAfterBytes:
+		set.kind, set.effects.cutReceived = faultCutReceived, e.CutReceivedAfterBytes
+		if e.CutReceivedAfterBytes == 0 {
+			problem = "cut_received_after_bytes must be 1 or more"
+		}
+	case *sandboxv1.Fault_CutPubackMissingBytes:
+		set.kind, set.effects.cutPuback = faultCutPuback, e.CutPubackMissingBytes
+		if e.CutPubackMissingBytes < 1 || e.CutPubackMissingBytes > pubackBytes {
+			problem = "cut_puback_missing_bytes must be 1 to 4"
+		}
 	default:
-		problem = "the fault has no effect: give one of refuse_code, delay, cut_after_bytes, swallow_pingresp, swallow_puback, no_connack"
+		problem = "the fault has no effect: give one of refuse_code, delay, cut_after_bytes, swallow_pingresp, swallow_puback, no_connack, " +
+			"duplicate, reorder, cut_publish_after_bytes, cut_received_after_bytes, cut_puback_missing_bytes"
 	}
 	if problem != "" {
 		return fault{}, status.Error(codes.InvalidArgument, problem)
@@ -430,6 +452,16 @@ func toFault(f fault) *sandboxv1.Fault {
 		told.Effect = &sandboxv1.Fault_SwallowPuback{SwallowPuback: true}
 	case faultNoConnack:
 		told.Effect = &sandboxv1.Fault_NoConnack{NoConnack: true}
+	case faultDuplicate:
+		told.Effect = &sandboxv1.Fault_Duplicate{Duplicate: true}
+	case faultReorder:
+		told.Effect = &sandboxv1.Fault_Reorder{Reorder: true}
+	case faultCutPublish:
+		told.Effect = &sandboxv1.Fault_CutPublishAfterBytes{CutPublishAfterBytes: f.effects.cutPublish}
+	case faultCutReceived:
+		told.Effect = &sandboxv1.Fault_CutReceivedAfterBytes{CutReceivedAfterBytes: f.effects.cutReceived}
+	case faultCutPuback:
+		told.Effect = &sandboxv1.Fault_CutPubackMissingBytes{CutPubackMissingBytes: f.effects.cutPuback}
 	case faultKinds: // no kind at all
 	}
 	return told

@@ -15,6 +15,11 @@ type effects struct {
 	swallowPingresp bool
 	swallowPuback   bool
 	noConnack       bool
+	duplicate       bool
+	reorder         bool
+	cutPublish      uint32 // bytes of the next PUBLISH that are sent; 0: it is not cut
+	cutReceived     uint64 // bytes that are received after the CONNECT; 0: as many as come
+	cutPuback       uint32 // bytes of the next PUBACK that are missing; 0: it is not cut
 }
 
 // merge adds other to e. Each effect is in at most one of them.
@@ -25,6 +30,11 @@ func (e *effects) merge(other effects) {
 	e.swallowPingresp = e.swallowPingresp || other.swallowPingresp
 	e.swallowPuback = e.swallowPuback || other.swallowPuback
 	e.noConnack = e.noConnack || other.noConnack
+	e.duplicate = e.duplicate || other.duplicate
+	e.reorder = e.reorder || other.reorder
+	e.cutPublish += other.cutPublish
+	e.cutReceived += other.cutReceived
+	e.cutPuback += other.cutPuback
 }
 
 type faultKind int
@@ -36,6 +46,11 @@ const (
 	faultPingresp
 	faultPuback
 	faultNoConnack
+	faultDuplicate
+	faultReorder
+	faultCutPublish
+	faultCutReceived
+	faultCutPuback
 	faultKinds // how many there are
 )
 

@@ -151,6 +151,11 @@ func TestFaultsAreListedReplacedAndCleared(t *testing.T) {
 		{Device: toDevice(dev002), Effect: &sandboxv1.Fault_SwallowPingresp{SwallowPingresp: true}},
 		{Effect: &sandboxv1.Fault_SwallowPuback{SwallowPuback: true}},
 		{Effect: &sandboxv1.Fault_NoConnack{NoConnack: true}},
+		{Effect: &sandboxv1.Fault_Duplicate{Duplicate: true}},
+		{Effect: &sandboxv1.Fault_Reorder{Reorder: true}},
+		{Effect: &sandboxv1.Fault_CutPublishAfterBytes{CutPublishAfterBytes: 1<<32 - 1}},
+		{Effect: &sandboxv1.Fault_CutReceivedAfterBytes{CutReceivedAfterBytes: 1<<64 - 1}},
+		{Effect: &sandboxv1.Fault_CutPubackMissingBytes{CutPubackMissingBytes: 4}},
 	}
 	s.fault(&sandboxv1.Fault{Effect: &sandboxv1.Fault_RefuseCode{RefuseCode: 3}}) // replaced by the first
 	for _, f := range faults {
@@ -163,7 +168,7 @@ func TestFaultsAreListedReplacedAndCleared(t *testing.T) {
 	for _, c := range []struct {
 		device *sandboxv1.Device
 		want   uint32
-	}{{toDevice(dev001), 2}, {toDevice(dev001), 0}, {nil, 4}, {nil, 0}} {
+	}{{toDevice(dev001), 2}, {toDevice(dev001), 0}, {nil, 9}, {nil, 0}} {
 		if got, err := s.ClearFaults(t.Context(), &sandboxv1.ClearFaultsRequest{Device: c.device}); err != nil || got.GetCleared() != c.want {
 			t.Errorf("cleared for %v: %v, %v, want %d", c.device, got, err, c.want)
 		}
@@ -184,6 +189,12 @@ func TestABadFaultIsNotSet(t *testing.T) {
 		"a delay of years": {Effect: &sandboxv1.Fault_Delay{Delay: &durationpb.Duration{Seconds: 1 << 60}}},
 		"0 bytes":          {Effect: &sandboxv1.Fault_CutAfterBytes{}},
 		"false":            {Effect: &sandboxv1.Fault_NoConnack{}},
+		"no twice":         {Effect: &sandboxv1.Fault_Duplicate{}},
+		"no swapping":      {Effect: &sandboxv1.Fault_Reorder{}},
+		"0 of a PUBLISH":   {Effect: &sandboxv1.Fault_CutPublishAfterBytes{}},
+		"0 received":       {Effect: &sandboxv1.Fault_CutReceivedAfterBytes{}},
+		"a whole PUBACK":   {Effect: &sandboxv1.Fault_CutPubackMissingBytes{}},
+		"5 of a PUBACK":    {Effect: &sandboxv1.Fault_CutPubackMissingBytes{CutPubackMissingBytes: 5}},
 		"no such name":     {Device: &sandboxv1.Device{}, Effect: &sandboxv1.Fault_RefuseCode{RefuseCode: 1}},
 	} {
 		if _, err := s.SetFault(t.Context(), &sandboxv1.SetFaultRequest{Fault: f}); status.Code(err) != codes.InvalidArgument {

@@ -54,7 +54,10 @@ type link struct {
 
 	writing  sync.Mutex // is held while writing; cloud.mu may be taken under it, not the other way round
 	out      *bufio.Writer
-	outbound []byte // scratch
+	sender   *sender     // to which out writes
+	outbound []byte      // scratch
+	held     *message    // what a fault holds back; nil: nothing
+	release  *time.Timer // lets go of it
 }
 
 // errDone ends a conversation in an orderly way.
@@ -83,6 +86,7 @@ func (c *cloud) serve(ctx context.Context, socket net.Conn, door door) {
 		return
 	}
 	err := l.converse()
+	l.forgetHeld()
 	deviceLeft := errors.Is(err, io.EOF)
 	if why := l.endReason(); why != "" {
 		err = errors.New(why)
@@ -101,7 +105,8 @@ func (l *link) open(door door) error {
 	l.conn = l.socket
 	defer func() {
 		l.in = bufio.NewReader(flushFirst{l})
-		l.out = bufio.NewWriter(&sender{link: l})
+		l.sender = &sender{link: l}
+		l.out = bufio.NewWriter(l.sender)
 	}()
 	conn := l.socket
 	if !door.tlsOnly {
@@ -260,10 +265,10 @@ func (l *link) onPublish(p packet) error {
 	} else {
 		l.cloud.receive(l, m)
 	}
-	if m.qos == 0 || l.faults.swallowPuback {
+	if m.qos == 0 {
 		return nil
 	}
-	return l.sendAck(typePuback, m.id)
+	return l.sendPuback(m.id)
 }
 
 func (l *link) refusePublish(m message, cut bool) error {

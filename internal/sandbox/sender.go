@@ -10,6 +10,8 @@ import (
 type sender struct {
 	link *link
 	sent uint64
+	// cut is after how many bytes the connection breaks; 0: it does not. It is no less than sent.
+	cut uint64
 }
 
 func (s *sender) Write(p []byte) (int, error) {
@@ -20,15 +22,17 @@ func (s *sender) Write(p []byte) (int, error) {
 	if err := s.link.conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
 		return 0, err
 	}
-	cut := s.link.faults.cutAfter
-	if cut == 0 || s.sent+uint64(len(p)) < cut {
+	if s.cut == 0 || s.sent+uint64(len(p)) < s.cut {
 		n, err := s.link.conn.Write(p)
 		s.sent += uint64(n)
 		return n, err
 	}
-	n, _ := s.link.conn.Write(p[:cut-s.sent])
-	s.sent = cut
-	reason := fmt.Sprintf("cut after %d bytes, by a fault", cut)
+	n := 0
+	if s.cut > s.sent { // else TLS would send an empty record
+		n, _ = s.link.conn.Write(p[:s.cut-s.sent])
+	}
+	s.sent = s.cut
+	reason := fmt.Sprintf("cut after %d bytes were sent, by a fault", s.cut)
 	s.link.abort(reason)
 	return n, errors.New(reason)
 }
@@ -118,11 +122,4 @@ func (l *link) sendWaiting() error {
 	}
 	l.session.wrote(gone)
 	return nil
-}
-
-// write puts a PUBLISH on its way. l.writing must be held.
-func (l *link) write(m message) error {
-	l.outbound = appendPublish(l.outbound[:0], m)
-	_, err := l.out.Write(l.outbound)
-	return err
 }

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,10 @@ func (l *link) welcome(p packet) error {
 	record.clientID = in.clientID
 
 	l.faults = l.cloud.takeFaults(l.id)
+	l.sender.cut = l.faults.cutAfter
+	if cut := l.faults.cutReceived; cut > 0 {
+		l.in = bufio.NewReader(&cutReader{link: l, from: l.in, left: cut, cut: cut})
+	}
 	if err := l.delay(l.faults.delay); err != nil {
 		return err
 	}
@@ -80,7 +85,7 @@ func (l *link) answer(record loginRecord, in connect, v verdict) error {
 		return fmt.Errorf("refused with CONNACK %d: %s", v.code, v.reason)
 	}
 	if v.purpose.registers() {
-		if err := l.write(v.push); err != nil {
+		if err := l.writePublish(v.push); err != nil {
 			return err
 		}
 	}

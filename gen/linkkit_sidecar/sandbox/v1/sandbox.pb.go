@@ -1938,6 +1938,11 @@ type Fault struct {
 	//	*Fault_SwallowPingresp
 	//	*Fault_SwallowPuback
 	//	*Fault_NoConnack
+	//	*Fault_Duplicate
+	//	*Fault_Reorder
+	//	*Fault_CutPublishAfterBytes
+	//	*Fault_CutReceivedAfterBytes
+	//	*Fault_CutPubackMissingBytes
 	Effect        isFault_Effect `protobuf_oneof:"effect"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2048,6 +2053,51 @@ func (x *Fault) GetNoConnack() bool {
 	return false
 }
 
+func (x *Fault) GetDuplicate() bool {
+	if x != nil {
+		if x, ok := x.Effect.(*Fault_Duplicate); ok {
+			return x.Duplicate
+		}
+	}
+	return false
+}
+
+func (x *Fault) GetReorder() bool {
+	if x != nil {
+		if x, ok := x.Effect.(*Fault_Reorder); ok {
+			return x.Reorder
+		}
+	}
+	return false
+}
+
+func (x *Fault) GetCutPublishAfterBytes() uint32 {
+	if x != nil {
+		if x, ok := x.Effect.(*Fault_CutPublishAfterBytes); ok {
+			return x.CutPublishAfterBytes
+		}
+	}
+	return 0
+}
+
+func (x *Fault) GetCutReceivedAfterBytes() uint64 {
+	if x != nil {
+		if x, ok := x.Effect.(*Fault_CutReceivedAfterBytes); ok {
+			return x.CutReceivedAfterBytes
+		}
+	}
+	return 0
+}
+
+func (x *Fault) GetCutPubackMissingBytes() uint32 {
+	if x != nil {
+		if x, ok := x.Effect.(*Fault_CutPubackMissingBytes); ok {
+			return x.CutPubackMissingBytes
+		}
+	}
+	return 0
+}
+
 type isFault_Effect interface {
 	isFault_Effect()
 }
@@ -2064,6 +2114,7 @@ type Fault_Delay struct {
 
 type Fault_CutAfterBytes struct {
 	// Close the socket abruptly after this many bytes of MQTT were sent to the device, 1 or more. The CONNACK is the first 4.
+	// "Abruptly" is with TCP's reset, here and below.
 	CutAfterBytes uint64 `protobuf:"varint,5,opt,name=cut_after_bytes,json=cutAfterBytes,proto3,oneof"`
 }
 
@@ -2082,6 +2133,37 @@ type Fault_NoConnack struct {
 	NoConnack bool `protobuf:"varint,8,opt,name=no_connack,json=noConnack,proto3,oneof"`
 }
 
+type Fault_Duplicate struct {
+	// Send each message of QoS 1 to the device twice, the second time marked as sent again (MQTT's DUP flag) and with the same
+	// packet identifier. Only `true` has a meaning.
+	Duplicate bool `protobuf:"varint,9,opt,name=duplicate,proto3,oneof"`
+}
+
+type Fault_Reorder struct {
+	// Swap each two consecutive messages to the device: the first is held back until the second has been sent, or for 1 second.
+	// One that is held back counts as sent; if the link ends meanwhile, it is lost, unless it has QoS 1 and the session lasts. Only
+	// `true` has a meaning.
+	Reorder bool `protobuf:"varint,10,opt,name=reorder,proto3,oneof"`
+}
+
+type Fault_CutPublishAfterBytes struct {
+	// Close the socket abruptly after this many bytes, 1 or more, of the next PUBLISH to the device; after its last byte if it is
+	// shorter.
+	CutPublishAfterBytes uint32 `protobuf:"varint,11,opt,name=cut_publish_after_bytes,json=cutPublishAfterBytes,proto3,oneof"`
+}
+
+type Fault_CutReceivedAfterBytes struct {
+	// Close the socket abruptly after this many bytes of MQTT, 1 or more, came from the device after its CONNECT. Packets that are
+	// whole by then are dealt with and answered; what the device sent beyond is not looked at.
+	CutReceivedAfterBytes uint64 `protobuf:"varint,12,opt,name=cut_received_after_bytes,json=cutReceivedAfterBytes,proto3,oneof"`
+}
+
+type Fault_CutPubackMissingBytes struct {
+	// Record the device's next message of QoS 1, and close the socket abruptly in the middle of its PUBACK: of the 4 bytes, the
+	// last 1 to 4 are missing; with 4 nothing is sent.
+	CutPubackMissingBytes uint32 `protobuf:"varint,13,opt,name=cut_puback_missing_bytes,json=cutPubackMissingBytes,proto3,oneof"`
+}
+
 func (*Fault_RefuseCode) isFault_Effect() {}
 
 func (*Fault_Delay) isFault_Effect() {}
@@ -2093,6 +2175,16 @@ func (*Fault_SwallowPingresp) isFault_Effect() {}
 func (*Fault_SwallowPuback) isFault_Effect() {}
 
 func (*Fault_NoConnack) isFault_Effect() {}
+
+func (*Fault_Duplicate) isFault_Effect() {}
+
+func (*Fault_Reorder) isFault_Effect() {}
+
+func (*Fault_CutPublishAfterBytes) isFault_Effect() {}
+
+func (*Fault_CutReceivedAfterBytes) isFault_Effect() {}
+
+func (*Fault_CutPubackMissingBytes) isFault_Effect() {}
 
 // SetFaultRequest has the fault.
 type SetFaultRequest struct {
@@ -2466,7 +2558,7 @@ const file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDesc = "" +
 	"\fconnack_code\x18\x06 \x01(\rH\x00R\vconnackCode\x88\x01\x01\x12\x16\n" +
 	"\x06reason\x18\a \x01(\tR\x06reason\x12%\n" +
 	"\x0eremote_address\x18\b \x01(\tR\rremoteAddressB\x0f\n" +
-	"\r_connack_code\"\xe6\x02\n" +
+	"\r_connack_code\"\xd1\x04\n" +
 	"\x05Fault\x12:\n" +
 	"\x06device\x18\x01 \x01(\v2\".linkkit_sidecar.sandbox.v1.DeviceR\x06device\x12 \n" +
 	"\vconnections\x18\x02 \x01(\rR\vconnections\x12!\n" +
@@ -2477,7 +2569,13 @@ const file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDesc = "" +
 	"\x10swallow_pingresp\x18\x06 \x01(\bH\x00R\x0fswallowPingresp\x12'\n" +
 	"\x0eswallow_puback\x18\a \x01(\bH\x00R\rswallowPuback\x12\x1f\n" +
 	"\n" +
-	"no_connack\x18\b \x01(\bH\x00R\tnoConnackB\b\n" +
+	"no_connack\x18\b \x01(\bH\x00R\tnoConnack\x12\x1e\n" +
+	"\tduplicate\x18\t \x01(\bH\x00R\tduplicate\x12\x1a\n" +
+	"\areorder\x18\n" +
+	" \x01(\bH\x00R\areorder\x127\n" +
+	"\x17cut_publish_after_bytes\x18\v \x01(\rH\x00R\x14cutPublishAfterBytes\x129\n" +
+	"\x18cut_received_after_bytes\x18\f \x01(\x04H\x00R\x15cutReceivedAfterBytes\x129\n" +
+	"\x18cut_puback_missing_bytes\x18\r \x01(\rH\x00R\x15cutPubackMissingBytesB\b\n" +
 	"\x06effect\"J\n" +
 	"\x0fSetFaultRequest\x127\n" +
 	"\x05fault\x18\x01 \x01(\v2!.linkkit_sidecar.sandbox.v1.FaultR\x05fault\"\x12\n" +
@@ -2663,6 +2761,11 @@ func file_linkkit_sidecar_sandbox_v1_sandbox_proto_init() {
 		(*Fault_SwallowPingresp)(nil),
 		(*Fault_SwallowPuback)(nil),
 		(*Fault_NoConnack)(nil),
+		(*Fault_Duplicate)(nil),
+		(*Fault_Reorder)(nil),
+		(*Fault_CutPublishAfterBytes)(nil),
+		(*Fault_CutReceivedAfterBytes)(nil),
+		(*Fault_CutPubackMissingBytes)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
