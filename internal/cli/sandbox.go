@@ -54,6 +54,7 @@ Exit codes: 0 stopped by a signal; 1 it could not go on; 2 it refused to start.`
 	fs.BoolVar(&o.Strict, "strict", false, "refuse what is only warned of where it is not known what the platform does")
 	fs.BoolVar(&o.RefusePlainTCP, "refuse-plain-tcp", false, "answer logins without TLS with CONNACK 5")
 	fs.IntVar(&o.ConnectsPerMinute, "device-logins-per-minute", sandbox.DefaultConnectsPerMinute, "`logins` of one device in any minute; -1 is no limit")
+	fs.IntVar(&o.KeepMessages, "keep-messages", sandbox.DefaultKeepMessages, "how many `messages` of each device are kept in memory for ListMessages, 1 to 1000000")
 	log.add(cmd, "info")
 	_ = cmd.MarkFlagDirname("state-dir")
 	_ = cmd.MarkFlagFilename("fixture", "yaml", "yml")
@@ -64,6 +65,8 @@ func (r *run) serveSandbox(ctx context.Context, o sandbox.Options) error {
 	switch {
 	case o.StateDir == "":
 		return usage(errors.New("--state-dir DIR is needed: the certificate authority is kept there"))
+	case o.KeepMessages < 1, o.KeepMessages > sandbox.MaxKeepMessages:
+		return usage(fmt.Errorf("--keep-messages must be 1 to %d, not %d", sandbox.MaxKeepMessages, o.KeepMessages))
 	case o.ControlAddress == "":
 		dir, err := filepath.Abs(o.StateDir)
 		if err != nil {

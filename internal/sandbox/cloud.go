@@ -37,6 +37,7 @@ type thing struct {
 	logins      uint64
 	recent      []time.Time // when it logged in during the last minute, for the platform's limit
 	messages    history[receipt]
+	published   uint64          // number of the newest of messages
 	rate        rate            // of what it publishes
 	overRate    uint64          // messages that it published too fast
 	dropped     uint64          // messages of it that were not kept
@@ -65,6 +66,12 @@ type cloud struct {
 
 // newCloud makes the products and devices of the fixture.
 func newCloud(o Options) (*cloud, error) {
+	if o.KeepMessages == 0 {
+		o.KeepMessages = DefaultKeepMessages
+	}
+	if o.KeepMessages < 0 || o.KeepMessages > MaxKeepMessages {
+		return nil, fmt.Errorf("the sandbox cannot keep %d messages of each device: give 1 to %d", o.KeepMessages, MaxKeepMessages)
+	}
 	c := &cloud{
 		options: o, log: o.Log, products: map[string]*product{}, logins: map[device.ID]*history[loginRecord]{},
 	}
@@ -259,7 +266,9 @@ func (c *cloud) keep(id device.ID, r *receipt) (excess string, warn bool) {
 	}
 	t.rate.count(r.received, bytes)
 	r.lateAnswer = t.takeAnswer(r.topic, r.payload)
-	t.messages.add(*r, keptMessages)
+	t.published++
+	r.number = t.published
+	t.messages.add(*r, c.options.KeepMessages)
 	return excess, warn
 }
 

@@ -284,23 +284,17 @@ func toOutcome(o outcome) sandboxv1.CallOutcome {
 
 // ListMessages tells what a device published.
 func (s console) ListMessages(_ context.Context, r *sandboxv1.ListMessagesRequest) (*sandboxv1.ListMessagesResponse, error) {
-	limit := keptMessages
-	if n := r.GetLimit(); n > 0 && n < keptMessages {
-		limit = int(n)
+	if problem := validateTopicFilter(r.GetTopicFilter()); problem != "" {
+		return nil, status.Error(codes.InvalidArgument, "topic_filter "+problem)
 	}
-	var all []*sandboxv1.PublishedMessage
-	_, err := s.cloud.change(idOf(r.GetDevice()), "", func(t *thing) {
-		for _, m := range t.messages.last(limit) {
-			all = append(all, &sandboxv1.PublishedMessage{
-				ReceiveTime: timestamppb.New(m.received), Topic: m.topic, Payload: m.payload, Qos: uint32(m.qos),
-				MessageId: uint32(m.id), Duplicate: m.duplicate, ConnectionId: m.link, LateCallAnswer: m.lateAnswer,
-			})
-		}
-	})
+	kept := s.cloud.options.KeepMessages
+	wanted := query{after: r.GetAfterNumber(), filter: r.GetTopicFilter(), newest: int(r.GetLimit())}
+	var found page
+	_, err := s.cloud.change(idOf(r.GetDevice()), "", func(t *thing) { found = wanted.find(&t.messages, kept) })
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	return &sandboxv1.ListMessagesResponse{Messages: all}, nil
+	return &sandboxv1.ListMessagesResponse{Messages: found.messages, More: found.more}, nil
 }
 
 // ListLogins tells of every CONNECT.

@@ -7,8 +7,7 @@ import (
 )
 
 const (
-	keptMessages = 1000 // of each device
-	keptLogins   = 200  // of each device name
+	keptLogins = 200 // of each device name
 	// maxNames is for how many device names logins are kept. Names come from the network, whether such a device exists or not.
 	maxNames = 10_000
 )
@@ -38,7 +37,8 @@ type receipt struct {
 	message
 	received   time.Time
 	link       uint64
-	lateAnswer bool // it answers an RRPC that does not wait for it
+	number     uint64 // counts those of the device that were kept, from 1
+	lateAnswer bool   // it answers an RRPC that does not wait for it
 }
 
 // loginRecord is one CONNECT and what became of it.

@@ -352,12 +352,12 @@ func TestKeepsWhatADevicePublishes(t *testing.T) {
 func TestKeepsTheNewestThousand(t *testing.T) {
 	s := start(t)
 	c := s.login(dev001, deviceSecret)
-	for i := range 2*keptMessages + 7 {
+	for i := range 2*DefaultKeepMessages + 7 {
 		c.write(appendPublish(nil, message{topic: topicOf(dev001, "user/update"), payload: fmt.Append(nil, i)}))
 	}
 	c.ping() // they have all arrived
 	got := s.messages(dev001)
-	if len(got) != keptMessages || string(got[0].GetPayload()) != "1007" || string(got[keptMessages-1].GetPayload()) != "2006" {
+	if len(got) != DefaultKeepMessages || string(got[0].GetPayload()) != "1007" || string(got[DefaultKeepMessages-1].GetPayload()) != "2006" {
 		t.Errorf("%d messages from %s to %s", len(got), got[0].GetPayload(), got[len(got)-1].GetPayload())
 	}
 }

@@ -30,7 +30,7 @@ func (r *rate) exceeds(now time.Time, bytes int) string {
 	if now.Sub(r.recent[r.next].at) < time.Second { // one that was never used is long past
 		return fmt.Sprintf("more than %d messages in a second", platform.MaxPublishesPerSecond)
 	}
-	for _, m := range r.recent {
+	for _, m := range &r.recent {
 		if now.Sub(m.at) < time.Second {
 			bytes += m.bytes
 		}

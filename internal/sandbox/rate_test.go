@@ -29,7 +29,7 @@ func (c *cloud) published() (kept int, dropped, overRate uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.find(dev001)
-	return len(t.messages.last(keptMessages)), t.dropped, t.overRate
+	return len(t.messages.last(DefaultKeepMessages)), t.dropped, t.overRate
 }
 
 func TestAStrictSandboxDropsWhatComesTooFast(t *testing.T) {

@@ -39,6 +39,8 @@ type Options struct {
 	// ConnectsPerMinute is how many logins of one device are taken in any 60 seconds; more get CONNACK 3. Registrations do not
 	// count. 0 is DefaultConnectsPerMinute; less than 0 is no limit.
 	ConnectsPerMinute int
+	// KeepMessages is how many messages of each device are kept, 1 to MaxKeepMessages; 0 is DefaultKeepMessages.
+	KeepMessages int
 }
 
 // Addresses are where a sandbox listens. Its JSON is the ready line.

@@ -1513,8 +1513,13 @@ type ListMessagesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The device.
 	Device *Device `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
-	// Tell only this many of the newest. Default 0: all that are kept.
-	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Tell only this many of the newest, of those that the other fields select. Default 0: all that are kept.
+	Limit uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Tell only messages whose topic matches this filter, in which MQTT's wildcards "+" and "#" may stand; at most 65,535 bytes.
+	// Default "": on any topic.
+	TopicFilter string `protobuf:"bytes,3,opt,name=topic_filter,json=topicFilter,proto3" json:"topic_filter,omitempty"`
+	// Tell only messages with a greater `number`. Default 0: from the oldest that is kept.
+	AfterNumber   uint64 `protobuf:"varint,4,opt,name=after_number,json=afterNumber,proto3" json:"after_number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1563,11 +1568,28 @@ func (x *ListMessagesRequest) GetLimit() uint32 {
 	return 0
 }
 
+func (x *ListMessagesRequest) GetTopicFilter() string {
+	if x != nil {
+		return x.TopicFilter
+	}
+	return ""
+}
+
+func (x *ListMessagesRequest) GetAfterNumber() uint64 {
+	if x != nil {
+		return x.AfterNumber
+	}
+	return 0
+}
+
 // ListMessagesResponse has the messages.
 type ListMessagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The messages, oldest first.
-	Messages      []*PublishedMessage `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
+	Messages []*PublishedMessage `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
+	// Whether there are further ones, which did not fit: an answer has at most 3 MiB. The same request with `after_number` set to the
+	// `number` of the last message tells them.
+	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1609,6 +1631,13 @@ func (x *ListMessagesResponse) GetMessages() []*PublishedMessage {
 	return nil
 }
 
+func (x *ListMessagesResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 // PublishedMessage is what a device published. A message that the sandbox dropped is not among them; see
 // DeviceStatus.messages_dropped.
 type PublishedMessage struct {
@@ -1630,8 +1659,10 @@ type PublishedMessage struct {
 	// Whether it has the topic of an answer to a call (RRPC), and no call waits for it: it came too late, for a second time, or
 	// answers no call at all. The platform logs this as 1904 and drops the message.
 	LateCallAnswer bool `protobuf:"varint,8,opt,name=late_call_answer,json=lateCallAnswer,proto3" json:"late_call_answer,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Counts the device's messages, from 1, without gaps. Numbers begin anew with the sandbox, and when the device is deleted.
+	Number        uint64 `protobuf:"varint,9,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PublishedMessage) Reset() {
@@ -1718,6 +1749,13 @@ func (x *PublishedMessage) GetLateCallAnswer() bool {
 		return x.LateCallAnswer
 	}
 	return false
+}
+
+func (x *PublishedMessage) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
 }
 
 // ListLoginsRequest says whose logins to tell.
@@ -2529,12 +2567,15 @@ const file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDesc = "" +
 	"\x12CallDeviceResponse\x12A\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2'.linkkit_sidecar.sandbox.v1.CallOutcomeR\aoutcome\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x17\n" +
-	"\acall_id\x18\x03 \x01(\tR\x06callId\"g\n" +
+	"\acall_id\x18\x03 \x01(\tR\x06callId\"\xad\x01\n" +
 	"\x13ListMessagesRequest\x12:\n" +
 	"\x06device\x18\x01 \x01(\v2\".linkkit_sidecar.sandbox.v1.DeviceR\x06device\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limit\"`\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12!\n" +
+	"\ftopic_filter\x18\x03 \x01(\tR\vtopicFilter\x12!\n" +
+	"\fafter_number\x18\x04 \x01(\x04R\vafterNumber\"t\n" +
 	"\x14ListMessagesResponse\x12H\n" +
-	"\bmessages\x18\x01 \x03(\v2,.linkkit_sidecar.sandbox.v1.PublishedMessageR\bmessages\"\x9f\x02\n" +
+	"\bmessages\x18\x01 \x03(\v2,.linkkit_sidecar.sandbox.v1.PublishedMessageR\bmessages\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\xb7\x02\n" +
 	"\x10PublishedMessage\x12=\n" +
 	"\freceive_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x18\n" +
@@ -2544,7 +2585,8 @@ const file_linkkit_sidecar_sandbox_v1_sandbox_proto_rawDesc = "" +
 	"message_id\x18\x05 \x01(\rR\tmessageId\x12\x1c\n" +
 	"\tduplicate\x18\x06 \x01(\bR\tduplicate\x12#\n" +
 	"\rconnection_id\x18\a \x01(\x04R\fconnectionId\x12(\n" +
-	"\x10late_call_answer\x18\b \x01(\bR\x0elateCallAnswer\"O\n" +
+	"\x10late_call_answer\x18\b \x01(\bR\x0elateCallAnswer\x12\x16\n" +
+	"\x06number\x18\t \x01(\x04R\x06number\"O\n" +
 	"\x11ListLoginsRequest\x12:\n" +
 	"\x06device\x18\x01 \x01(\v2\".linkkit_sidecar.sandbox.v1.DeviceR\x06device\"O\n" +
 	"\x12ListLoginsResponse\x129\n" +

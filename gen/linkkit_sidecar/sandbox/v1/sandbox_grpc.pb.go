@@ -68,7 +68,8 @@ type SandboxServiceClient interface {
 	PublishDownstream(ctx context.Context, in *PublishDownstreamRequest, opts ...grpc.CallOption) (*PublishDownstreamResponse, error)
 	// CallDevice calls a device and waits for its answer, as the platform's RRpc call does: an RRPC. The request has QoS 0.
 	CallDevice(ctx context.Context, in *CallDeviceRequest, opts ...grpc.CallOption) (*CallDeviceResponse, error)
-	// ListMessages tells what a device published, oldest first. The last 1000 messages of each device are kept, in memory.
+	// ListMessages tells what a device published, oldest first. The last 1000 messages of each device are kept, in memory, unless
+	// the sandbox was started with another number (--keep-messages).
 	ListMessages(ctx context.Context, in *ListMessagesRequest, opts ...grpc.CallOption) (*ListMessagesResponse, error)
 	// ListLogins tells of every MQTT CONNECT that was attempted, oldest first. The last 200 of each device are kept, in memory.
 	ListLogins(ctx context.Context, in *ListLoginsRequest, opts ...grpc.CallOption) (*ListLoginsResponse, error)
@@ -271,7 +272,8 @@ type SandboxServiceServer interface {
 	PublishDownstream(context.Context, *PublishDownstreamRequest) (*PublishDownstreamResponse, error)
 	// CallDevice calls a device and waits for its answer, as the platform's RRpc call does: an RRPC. The request has QoS 0.
 	CallDevice(context.Context, *CallDeviceRequest) (*CallDeviceResponse, error)
-	// ListMessages tells what a device published, oldest first. The last 1000 messages of each device are kept, in memory.
+	// ListMessages tells what a device published, oldest first. The last 1000 messages of each device are kept, in memory, unless
+	// the sandbox was started with another number (--keep-messages).
 	ListMessages(context.Context, *ListMessagesRequest) (*ListMessagesResponse, error)
 	// ListLogins tells of every MQTT CONNECT that was attempted, oldest first. The last 200 of each device are kept, in memory.
 	ListLogins(context.Context, *ListLoginsRequest) (*ListLoginsResponse, error)
