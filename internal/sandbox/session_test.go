@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -368,4 +369,53 @@ func TestAMessageInWhoseSendingTheLinkBrokeComesAgain(t *testing.T) {
 	c.wantReset()
 	c = s.plain().resume(true)
 	c.wantAgain(userGet, "one", 1)
+}
+
+// Whatever breaks in between, each message arrives, and each for the first time in the order of its publisher.
+func TestNothingIsLostWhileTheLinkBreaksAgainAndAgain(t *testing.T) {
+	s := start(t)
+	c := s.plain().resume(false)
+	c.subscribe(userGet)
+	const publishers, each = 4, 300
+	var publishing sync.WaitGroup
+	for p := range publishers {
+		publishing.Go(func() {
+			for i := range each {
+				r, err := s.PublishDownstream(t.Context(), &sandboxv1.PublishDownstreamRequest{
+					Device: toDevice(dev001), Topic: userGet, Payload: fmt.Appendf(nil, "%d %d", p, i), Qos: 1,
+				})
+				if d := r.GetDelivery(); err != nil || d != sandboxv1.Delivery_DELIVERY_SENT && d != sandboxv1.Delivery_DELIVERY_QUEUED {
+					t.Errorf("message %d of %d: %v, %v", i, p, d, err)
+				}
+			}
+		})
+	}
+	var next [publishers]int
+	for arrived := 0; arrived < publishers*each; {
+		packet, _, err := readPacket(c.in, nil)
+		m, bad := parsePublish(packet)
+		if err != nil { // the fault's reset
+			c = s.plain()
+			c.write(connectPacket(secretLogin(dev001, deviceSecret), lasting))
+			c.wantPacket(connack(0, true)...)
+			continue
+		}
+		var p, i int
+		if _, err := fmt.Sscan(string(m.payload), &p, &i); err != nil || bad != nil || i > next[p] || i < next[p] && !m.duplicate {
+			t.Fatalf("got %+v (%v, %v), and %d is the next of its publisher", m, err, bad, next[p])
+		}
+		if i == next[p] {
+			next[p]++
+			arrived++
+			if arrived%50 == 0 {
+				s.fault(&sandboxv1.Fault{Connections: 1, Effect: &sandboxv1.Fault_CutAfterBytes{CutAfterBytes: uint64(1000 + 37*arrived)}})
+				c.conn.Close()
+				continue
+			}
+		}
+		if m.id%5 != 0 || m.duplicate { // the others are acknowledged when they come again
+			_, _ = c.conn.Write(ack(typePuback, m.id)) // reading tells of a broken connection, too
+		}
+	}
+	publishing.Wait()
 }
