@@ -51,7 +51,7 @@ Exit codes: 0 stopped by a signal; 1 it could not go on; 2 it refused to start.`
 	fs.StringVar(&o.MQTTSAddress, "mqtts-address", "127.0.0.1:8883", "`HOST:PORT` for MQTT over TLS only")
 	fs.StringVar(&o.HTTPSAddress, "https-address", "127.0.0.1:8443", "`HOST:PORT` for the legacy registration over HTTPS")
 	fs.StringVar(&o.ControlAddress, "control-address", "", "unix:///PATH or loopback HOST:PORT for SandboxService; default: sandbox.sock in the state directory")
-	fs.BoolVar(&o.Strict, "strict", false, "refuse what is only warned of where it is not known what the platform does")
+	fs.BoolVar(&o.Strict, "strict", false, "refuse what is only warned of where it is not known what the platform does, and drop what a device publishes too fast")
 	fs.BoolVar(&o.RefusePlainTCP, "refuse-plain-tcp", false, "answer logins without TLS with CONNACK 5")
 	fs.IntVar(&o.ConnectsPerMinute, "device-logins-per-minute", sandbox.DefaultConnectsPerMinute, "`logins` of one device in any minute; -1 is no limit")
 	fs.IntVar(&o.KeepMessages, "keep-messages", sandbox.DefaultKeepMessages, "how many `messages` of each device are kept in memory for ListMessages, 1 to 1000000")

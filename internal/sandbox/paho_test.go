@@ -51,3 +51,46 @@ func TestAnMQTTLibraryTalksToIt(t *testing.T) {
 		t.Errorf("%d messages came", n)
 	}
 }
+
+// A client that somebody else wrote finds its session again.
+func TestAnMQTTLibraryFindsItsSessionAgain(t *testing.T) {
+	s := start(t)
+	login := platform.SecretLogin(dev001, device.NewSecret(deviceSecret), platform.LoginOptions{PlainTCP: true})
+	got := make(chan mqtt.Message, 10)
+	connect := func(wantPresent bool) mqtt.Client {
+		client := mqtt.NewClient(mqtt.NewClientOptions().
+			AddBroker("tcp://" + s.Addresses().MQTT).SetProtocolVersion(4).SetAutoReconnect(false).SetCleanSession(false).
+			SetClientID(login.ClientID).SetUsername(login.Username).SetPassword(login.Password.Reveal()).
+			SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { got <- m }))
+		token := client.Connect()
+		if !token.WaitTimeout(time.Minute) || token.Error() != nil {
+			t.Fatal(token.Error())
+		}
+		if present := token.(*mqtt.ConnectToken).SessionPresent(); present != wantPresent {
+			t.Errorf("the session is present: %v", present)
+		}
+		return client
+	}
+	client := connect(false)
+	if k := client.Subscribe(userGet, 1, nil); !k.WaitTimeout(time.Minute) || k.Error() != nil {
+		t.Fatal(k.Error())
+	}
+	client.Disconnect(1000)
+	eventually(t, "offline", func() bool { return !s.status(dev001).GetOnline() })
+	for _, payload := range []string{"one", "two", "three"} {
+		s.publish(dev001, userGet, payload, 1)
+	}
+	client = connect(true)
+	for _, want := range []string{"one", "two", "three"} {
+		select {
+		case m := <-got:
+			if string(m.Payload()) != want || m.Duplicate() {
+				t.Errorf("got %q (again: %v), want %q", m.Payload(), m.Duplicate(), want)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("%q did not come", want)
+		}
+	}
+	s.backlog(0, 0) // it has acknowledged them
+	client.Disconnect(1000)
+}

@@ -629,8 +629,8 @@ type DeviceStatus struct {
 	// How many of the device's messages were acknowledged and dropped since the sandbox started: those on topics that are not the
 	// device's, those of more than 256 KiB and, by a strict sandbox, those counted in `messages_over_rate`.
 	MessagesDropped uint64 `protobuf:"varint,14,opt,name=messages_dropped,json=messagesDropped,proto3" json:"messages_dropped,omitempty"`
-	// How many of the device's messages came when it had published 30 others, or 1,024 KiB with this one, within one second. A
-	// strict sandbox drops them, silently like the platform; a lenient one keeps them.
+	// How many of the device's messages came too fast: within one second after 30 others, or as part of more than 1,024 KiB of
+	// topics and payloads within one second. A strict sandbox drops them, silently like the platform; a lenient one keeps them.
 	MessagesOverRate uint64 `protobuf:"varint,15,opt,name=messages_over_rate,json=messagesOverRate,proto3" json:"messages_over_rate,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
