@@ -32,8 +32,15 @@ func newTestCloud(t *testing.T) *cloud {
 func (c *cloud) pipe(ctx context.Context, t *testing.T, door door) *client {
 	t.Helper()
 	ours, theirs := net.Pipe()
-	t.Cleanup(func() { ours.Close() })
-	go c.serve(ctx, theirs, door)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.serve(ctx, theirs, door)
+	}()
+	t.Cleanup(func() {
+		ours.Close()
+		<-ended // it still logs, for which the test must not be over
+	})
 	d := newClient(t, ours)
 	_ = ours.SetDeadline(time.Time{})
 	return d
