@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -67,6 +68,9 @@ func (s *Set) AnswerCalls(id device.ID, topics []string) (*Answerer, error) {
 	}
 	a := &Answerer{k: p.k, filters: filters, publisher: p, bell: make(chan struct{}, 1), open: map[uint64]*openCall{}}
 	p.k.answerers.add(a)
+	if now, err := s.known(id); err != nil || now != p.k { // it was forgotten, or the sidecar stops, since
+		a.finish(cmp.Or(err, ErrUnknownDevice))
+	}
 	return a, nil
 }
 
@@ -103,6 +107,9 @@ func (a *Answerer) Close() {
 	a.k.filters.remove(a.filters)
 	a.publisher.Close()
 }
+
+// Filters are those of the calls.
+func (a *Answerer) Filters() []string { return a.filters }
 
 // Take waits for something to say. It ends with ctx's error, ErrFilterRefused, ErrUnknownDevice or ErrShuttingDown.
 func (a *Answerer) Take(ctx context.Context) (CallBatch, error) {

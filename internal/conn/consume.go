@@ -69,6 +69,9 @@ func (s *Set) Consume(id device.ID, r ConsumeRequest) (*Consumer, error) {
 	return &Consumer{k: k, inbox: box.Consume(r.Visibility, r.MaxUnanswered)}, nil
 }
 
+// Filters are those of the inbox.
+func (c *Consumer) Filters() []string { return c.inbox.Filters() }
+
 // Take waits for something to say. It ends with ctx's error, inbox.ErrUnknown, or ErrFilterRefused when there is nothing left to deliver.
 func (c *Consumer) Take(ctx context.Context) (InboxBatch, error) {
 	for {

@@ -80,7 +80,7 @@ func (s *sender) take(ctx context.Context) (flight, bool) {
 			return flight{}, false
 		}
 		if f, m, ok := s.next(); ok {
-			if !s.k.shaper.hold(ctx, s.k.shaper.spend(len(m.Topic)+len(m.Payload)), s.l.Done()) {
+			if !s.k.shaper.hold(ctx, len(m.Topic)+len(m.Payload), s.l.Done()) {
 				s.giveBack(f)
 				return flight{}, false
 			}

@@ -31,21 +31,21 @@ func newShaper(r Rates) *shaper {
 	return s
 }
 
-// spend counts a message of so many bytes, and returns how long it must wait.
-func (s *shaper) spend(size int) (wait time.Duration) {
+// hold waits until a message of so many bytes may be sent. It reports false, and counts nothing, when ctx ends or done is closed before.
+func (s *shaper) hold(ctx context.Context, size int, done <-chan struct{}) bool {
 	now := time.Now()
+	var reserved []*rate.Reservation
 	if s.messages != nil {
-		wait = s.messages.ReserveN(now, 1).DelayFrom(now)
+		reserved = append(reserved, s.messages.ReserveN(now, 1))
 	}
 	if s.bytes != nil {
-		wait = max(wait, s.bytes.ReserveN(now, size).DelayFrom(now))
+		reserved = append(reserved, s.bytes.ReserveN(now, size))
 	}
-	return wait
-}
-
-// hold waits, until ctx ends or done is closed. It reports whether all of the time has passed.
-func (s *shaper) hold(ctx context.Context, wait time.Duration, done <-chan struct{}) bool {
-	if wait <= 0 {
+	wait := time.Duration(0)
+	for _, r := range reserved {
+		wait = max(wait, r.DelayFrom(now))
+	}
+	if wait == 0 {
 		return true
 	}
 	s.holding.Store(true)
@@ -57,6 +57,9 @@ func (s *shaper) hold(ctx context.Context, wait time.Duration, done <-chan struc
 		return true
 	case <-ctx.Done():
 	case <-done:
+	}
+	for _, r := range reserved {
+		r.Cancel()
 	}
 	return false
 }

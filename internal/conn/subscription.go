@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -63,6 +64,9 @@ func (s *Set) Subscribe(id device.ID, topicFilters []string, queue int) (*Subscr
 	}
 	r := &Subscription{k: k, filters: topicFilters, limit: queue, bell: make(chan struct{}, 1)}
 	k.readers.add(r)
+	if now, err := s.known(id); err != nil || now != k { // it was forgotten, or the sidecar stops, since
+		r.finish(cmp.Or(err, ErrUnknownDevice))
+	}
 	return r, nil
 }
 

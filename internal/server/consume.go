@@ -40,12 +40,20 @@ func (s *messaging) Consume(stream grpc.BidiStreamingServer[pb.ConsumeRequest, p
 	if err != nil {
 		return err
 	}
+	if err := s.permitFilters(ctx, "Consume", id, open.GetFilters()); err != nil {
+		return err
+	}
 	consumer, err := s.messages.Consume(id, conn.ConsumeRequest{
 		Inbox: open.GetInbox(), Filters: open.GetFilters(), MaxDeliveries: int(open.GetMaxDeliveries()), Replace: open.GetReplace(),
 		Visibility: seconds(open.GetVisibilityTimeout()), MaxUnanswered: int(open.GetMaxUnanswered()),
 	})
 	if err != nil {
 		return about(id, err)
+	}
+	defer consumer.Close()
+	// Where the request named no filters, those of the inbox; where another has replaced them since, those.
+	if err := s.permitFilters(ctx, "Consume", id, consumer.Filters()); err != nil {
+		return err
 	}
 	c := &consumption{consumer: consumer, stream: stream}
 	ended := make(chan error, 1)
@@ -55,7 +63,6 @@ func (s *messaging) Consume(stream grpc.BidiStreamingServer[pb.ConsumeRequest, p
 		stopTaking(errAppEnded)
 		ended <- err
 	}()
-	defer consumer.Close()
 	err = c.deliver(taking)
 	switch {
 	case errors.Is(context.Cause(taking), errAppEnded) && ctx.Err() == nil:
@@ -179,6 +186,9 @@ func (s *messaging) AnswerCalls(stream grpc.BidiStreamingServer[pb.AnswerCallsRe
 		return about(id, err)
 	}
 	defer answerer.Close()
+	if err := s.permitFilters(ctx, "AnswerCalls", id, answerer.Filters()); err != nil {
+		return err
+	}
 	ended := make(chan error, 1)
 	taking, stopTaking := context.WithCancelCause(ctx)
 	go func() {

@@ -19,7 +19,7 @@ const (
 )
 
 // messageOperations are the rpcs that a rule's topics bound.
-var messageOperations = slices.Concat(operations["publish"], operations["subscribe"])
+var messageOperations = slices.Concat(operations["publish"], operations["subscribe"], operations["answer"], []string{"Consume"})
 
 // readTopics checks the topics of a rule: one that could never match would lock callers out without a word.
 func readTopics(topics, operations []string) ([]string, error) {
@@ -27,7 +27,7 @@ func readTopics(topics, operations []string) ([]string, error) {
 		return nil, nil
 	}
 	if !slices.ContainsFunc(messageOperations, func(o string) bool { return slices.Contains(operations, o) }) {
-		return nil, errors.New(`topics are for "publish" and "subscribe", and it permits neither`)
+		return nil, errors.New(`topics are for "publish", "subscribe", "consume" and "answer", and it permits none of them`)
 	}
 	for _, topic := range topics {
 		rest := strings.NewReplacer(productKeyHere, "", deviceNameHere, "").Replace(topic)

@@ -95,7 +95,7 @@ func TestTopicsThatMakeNoSenseAreNamed(t *testing.T) {
 		{"*", "+a", `"+" must stand alone`},
 		{"publish", "/{product}/x", `no other braces than {product_key} and {device_name}`},
 		{"publish", "/{device_name/x", "no other braces"},
-		{"read", "/a/b", `permits neither`},
+		{"read", "/a/b", `permits none of them`},
 	} {
 		_, err := NewPolicy([]Rule{{Callers: []string{"*"}, Operations: []string{c.operation}, Topics: []string{c.topic}}})
 		if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "rule 1") {

@@ -93,3 +93,75 @@ func TestRoundTripsOverABrokerThatIsNotOurs(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatIsOnDiskOutlivesTheBroker stores messages while mosquitto is down. When it is back they go out, come back by an inbox, and
+// are there after the sidecar was killed as well.
+func TestWhatIsOnDiskOutlivesTheBroker(t *testing.T) {
+	port := freePort(t)
+	broker := mosquitto(t, port)
+	p := harness.StartPlatform(t, 0)
+	s := harness.StartSidecar(t, p, "", "--connects-per-minute", "0")
+	ctx := harness.Within(t)
+	session := false
+	if _, err := s.Devices.Connect(ctx, &pb.ConnectRequest{
+		Device: harness.Device("dev-001"), Endpoint: &pb.Endpoint{Host: "127.0.0.1", Port: uint32(port)}, Tls: &pb.TlsSettings{PlainTcp: true},
+		Mqtt: &pb.MqttSettings{CleanSession: &session},
+		Credential: &pb.ConnectRequest_MqttCredential{MqttCredential: &pb.MqttCredential{
+			ClientId: "dev-001", Username: "the-user", Password: "the-password",
+		}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	messages := pb.NewMessagingServiceClient(harness.Dial(t, s.Ready["address"]))
+	topic := "/" + harness.ProductKey + "/dev-001/user/echo"
+	consume := func() pb.MessagingService_ConsumeClient {
+		t.Helper()
+		stream, err := messages.Consume(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.Send(&pb.ConsumeRequest{Open: &pb.OpenInbox{Inbox: "echo", Filters: []string{topic}}}); err != nil {
+			t.Fatal(err)
+		}
+		return stream
+	}
+	if r, err := consume().Recv(); err != nil || !r.Granted {
+		t.Fatalf("first came %v, %v", r, err)
+	}
+	broker.Kill()
+	const count = 200
+	for i := range count {
+		r, err := messages.Publish(ctx, &pb.PublishRequest{Message: &pb.OutgoingMessage{
+			Topic: topic, Payload: fmt.Append(nil, i), Assurance: pb.Assurance_ASSURANCE_STORED,
+		}})
+		if err != nil || r.Outcome != pb.Outcome_OUTCOME_STORED {
+			t.Fatalf("Publish: %v, %v", r, err)
+		}
+	}
+	mosquitto(t, port)
+	harness.Eventually(t, "all in the inbox", func() bool {
+		r, err := messages.ListInboxes(ctx, &pb.ListInboxesRequest{})
+		return err == nil && r.Inboxes[0].Messages >= count
+	})
+	s.Kill()
+	s = harness.StartSidecar(t, p, s.Dir, "--connects-per-minute", "0")
+	messages = pb.NewMessagingServiceClient(harness.Dial(t, s.Ready["address"]))
+	stream := consume()
+	next := 0
+	for next < count {
+		r, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers := &pb.ConsumeRequest{}
+		for _, d := range r.Deliveries {
+			if string(d.Message.Payload) == fmt.Sprint(next) { // one that came twice is older
+				next++
+			}
+			answers.Answers = append(answers.Answers, &pb.Answer{Delivery: d.Delivery, Verdict: pb.Verdict_VERDICT_DONE})
+		}
+		if err := stream.Send(answers); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
