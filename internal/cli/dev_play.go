@@ -35,11 +35,15 @@ func (d *development) introduce() error {
 	} {
 		w.printf("    %-9s %s\n", row[0], row[1])
 	}
+	topic := "/" + sampleDevice.String() + "/user/update"
+	message := fmt.Sprintf(`{"message": {"topic": %q, "payload": "aGVsbG8=", "assurance": "ASSURANCE_STORED"}}`, topic)
 	w.printf("\nTry in another terminal:\n\n")
 	for _, line := range []string{
 		tool("linkkit-sidecar") + " status --address " + shellWord("unix://"+sidecar),
 		tool("grpcurl") + " -plaintext -unix " + shellWord(sidecar) + " linkkit_sidecar.v1.ConnectivityService/ListDevices",
 		tool("grpcurl") + " -plaintext -unix " + shellWord(sidecar) + " linkkit_sidecar.v1.ConnectivityService/Events",
+		tool("linkkit-sidecar") + " publish --stored --address " + shellWord("unix://"+sidecar) + " " + topic + " hello",
+		tool("grpcurl") + " -plaintext -unix -d " + shellWord(message) + " " + shellWord(sidecar) + " linkkit_sidecar.v1.MessagingService/Publish",
 		tool("grpcurl") + " -plaintext -unix -d " + shellWord(sample) + " " + shellWord(console) + " linkkit_sidecar.sandbox.v1.SandboxService/KickDevice",
 	} {
 		w.printf("    %s\n", c.paint(cyan, line))

@@ -16,8 +16,8 @@ func (r *run) forgetCommand() *cobra.Command {
 	cmd, o := r.clientCommand(&cobra.Command{
 		Use:   "forget",
 		Short: "Remove all that the sidecar has stored of a device",
-		Long: `Removes a device's credential and settings from the sidecar. Think first: a credential from a registration cannot be had
-again once the device was online, unless the console resets the device.
+		Long: `Removes a device's credential, settings, stored messages and inboxes from the sidecar. Think first: a credential from a
+registration cannot be had again once the device was online, unless the console resets the device.
 
 A device that is to be online is refused, unless --force disconnects it first. A device that the configuration file declares
 comes back at the next start.

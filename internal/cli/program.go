@@ -108,7 +108,7 @@ func (r *run) root() *cobra.Command {
 	}
 	add("servers", r.devCommand(), r.serveCommand(), r.sandboxCommand())
 	add("clients", r.registerCommand(), r.connectCommand(), r.disconnectCommand(), r.statusCommand(), r.eventsCommand(),
-		r.publishCommand(), r.subscribeCommand(), r.forgetCommand())
+		r.publishCommand(), r.subscribeCommand(), r.inboxesCommand(), r.forgetCommand())
 	add("more", r.versionCommand())
 	r.known.Add(root.PersistentFlags())
 	for _, c := range root.Commands() {

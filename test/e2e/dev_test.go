@@ -34,12 +34,13 @@ func TestWhatDevPrintsWorksWhenPasted(t *testing.T) {
 	}
 	for line, want := range map[string]string{
 		"ListDevices": "LINK_STATE_ONLINE", "Events": `"snapshot"`, "KickDevice": `"wasOnline": true`,
+		"Publish": `"outcome": "OUTCOME_STORED"`, "hello": "stored by the sidecar",
 	} {
 		if !strings.Contains(pasted[line], want) {
 			t.Errorf("%s said %q", line, pasted[line])
 		}
 	}
-	if len(pasted) != 4 {
+	if len(pasted) != 6 {
 		t.Errorf("pasted %d lines", len(pasted))
 	}
 	harness.Eventually(t, "the return after the kick", func() bool { return strings.Count(dev.Out(), "online ") >= 2 })
