@@ -19,7 +19,7 @@ func TestThePolicyKeepsCallersToTheirTopics(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "sidecar.yaml")
 	text := fmt.Sprintf(`policy:
   - callers: ["uid:%d"]
-    operations: [read, connect, publish, subscribe]
+    operations: [read, connect, publish, subscribe, consume, answer]
     topics: ["/{product_key}/{device_name}/user/up/+", "/{product_key}/{device_name}/user/down/#"]
 `, os.Geteuid())
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -88,5 +88,26 @@ func TestThePolicyKeepsCallersToTheirTopics(t *testing.T) {
 		} else if err != nil || !first.GetGranted() {
 			t.Errorf("%s: %v, %v", c.filters, first, err)
 		}
+		consume, err := messages.Consume(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := consume.Send(&pb.ConsumeRequest{Open: &pb.OpenInbox{Inbox: "a", Filters: strings.Split(c.filters, " "), Replace: true}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err = consume.Recv(); c.denied != "" {
+			denied(err, c.denied)
+		} else if err != nil {
+			t.Errorf("%s: %v", c.filters, err)
+		}
 	}
+	calls, err := messages.AnswerCalls(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := calls.Send(&pb.AnswerCallsRequest{Topics: []string{ownTopic + "down/x"}}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = calls.Recv()
+	denied(err, "/ext/rrpc/+"+ownTopic+"down/x") // the rule would have to name it so
 }
