@@ -8,7 +8,7 @@ import (
 // level is the messages of one priority, in the order in which they are sent.
 type level struct {
 	entries []*Entry
-	next    int       // no entry before this one waits
+	next    int       // no entry before this one waits, or is being written
 	nearest time.Time // no entry expires before this; zero: none does
 }
 
@@ -19,10 +19,13 @@ func (l *level) add(e *Entry) {
 	}
 }
 
-// first is the first entry that waits.
+// first is the first entry that waits, unless one before it is still being written.
 func (l *level) first(now time.Time) *Entry {
 	for ; l.next < len(l.entries); l.next++ {
 		e := l.entries[l.next]
+		if e.state == writing {
+			return nil
+		}
 		if e.state == waiting && (e.expires.IsZero() || now.Before(e.expires)) {
 			return e
 		}

@@ -12,6 +12,7 @@
 package outbox
 
 import (
+	"bytes"
 	"errors"
 	"log/slog"
 	"slices"
@@ -92,6 +93,7 @@ type Box struct {
 	mu       sync.Mutex
 	levels   [message.MaxPriority + 1]level
 	last     uint64 // number given out
+	trace    uint64 // the number that is remembered by a trace; 0 is none
 	messages int    // including those that are being written
 	bytes    int64
 	cached   int64
@@ -110,12 +112,20 @@ func Open(id device.ID, disk message.Queues, o Options, bell chan<- struct{}, lo
 		return nil, err
 	}
 	b.last = b.keys.last
+	var unreadable []uint64
 	err = disk.ScanQueue(b.queue, func(sequence uint64, record []byte) error {
 		b.last = max(b.last, sequence)
+		if bytes.Equal(record, trace) {
+			if b.trace != 0 {
+				b.unsaved = append(b.unsaved, message.Change{Queue: b.queue, Sequence: b.trace})
+			}
+			b.trace = sequence
+			return nil
+		}
 		e, err := readEntry(sequence, record)
 		if err != nil {
 			b.log.Error("a stored message cannot be read and is dropped", "sequence", sequence, "error", err)
-			b.unsaved = append(b.unsaved, message.Change{Queue: b.queue, Sequence: sequence})
+			unreadable = append(unreadable, sequence)
 			b.news.add(message.Dropped, ErrUnreadable, sequence)
 			return nil
 		}
@@ -130,11 +140,30 @@ func Open(id device.ID, disk message.Queues, o Options, bell chan<- struct{}, lo
 	if err != nil {
 		return nil, err
 	}
+	for _, sequence := range unreadable {
+		b.unsaved = append(b.unsaved, b.remove(sequence)...)
+	}
 	b.ring()
 	return b, nil
 }
 
 const prefix = "out/"
+
+// trace is the record that the message with the greatest number leaves: without it a restart would give the number again.
+var trace = []byte{0}
+
+// remove is what is to be changed on disk for a message to leave it. mu is held.
+func (b *Box) remove(sequence uint64) []message.Change {
+	if sequence != b.last {
+		return []message.Change{{Queue: b.queue, Sequence: sequence}}
+	}
+	changes := []message.Change{{Queue: b.queue, Sequence: sequence, Record: trace}}
+	if b.trace != 0 && b.trace != sequence {
+		changes = append(changes, message.Change{Queue: b.queue, Sequence: b.trace})
+	}
+	b.trace = sequence
+	return changes
+}
 
 // Queue names a device's outbox on disk.
 func Queue(id device.ID) string { return prefix + id.String() + "/" }
@@ -275,7 +304,7 @@ func (b *Box) finish(e *Entry, outcome message.Outcome, why error) []message.Cha
 		b.counters.Dropped++
 	}
 	b.news.add(outcome, why, e.sequence)
-	changes := []message.Change{{Queue: b.queue, Sequence: e.sequence}}
+	changes := b.remove(e.sequence)
 	if e.key != "" && !b.closed {
 		changes = append(changes, b.keys.end(e, time.Now())...)
 	}
@@ -353,7 +382,7 @@ func (b *Box) Drop() ([]Ended, error) {
 	var all []*Entry
 	for i := range b.levels {
 		for _, e := range slices.Clone(b.levels[i].entries) {
-			if e.state != gone {
+			if e.state != gone && e.state != writing { // of what is being written, Put tells
 				all = append(all, e)
 				b.finish(e, message.Dropped, ErrForgotten)
 			}

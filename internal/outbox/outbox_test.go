@@ -36,6 +36,8 @@ type disk struct {
 	*store.DB
 	mu     sync.Mutex
 	broken error
+	slow   chan struct{} // the next change waits until it is closed
+	begun  chan struct{} // closed when that change has begun
 }
 
 func (d *disk) breakWith(err error) {
@@ -46,8 +48,13 @@ func (d *disk) breakWith(err error) {
 
 func (d *disk) ChangeQueue(c []message.Change) error {
 	d.mu.Lock()
-	err := d.broken
+	err, slow, begun := d.broken, d.slow, d.begun
+	d.slow = nil
 	d.mu.Unlock()
+	if slow != nil {
+		close(begun)
+		<-slow
+	}
 	if err != nil {
 		return err
 	}
@@ -405,4 +412,64 @@ func FuzzStoredRecord(f *testing.F) {
 			t.Errorf("read %+v as %+v", m, e)
 		}
 	})
+}
+
+func TestWhatIsOnDiskSoonerIsNotSentSooner(t *testing.T) {
+	h, _ := fresh(t, Options{})
+	slow, begun := make(chan struct{}), make(chan struct{})
+	h.disk.slow, h.disk.begun = slow, begun
+	var first sync.WaitGroup
+	first.Go(func() { h.Put(h.box, []message.Outgoing{msg(1), msg(2)}) })
+	<-begun
+	if r := h.put(msg(3), msg(4, priority(1))); len(r) != 2 || r[0].Outcome != message.Stored || r[0].Sequence != 3 {
+		t.Errorf("the second caller was told %+v", r)
+	}
+	if got, _ := h.send(); !slices.Equal(got, []string{"4"}) { // of another priority
+		t.Errorf("before 1 and 2 are on disk were sent %v", got)
+	}
+	close(slow)
+	first.Wait()
+	if got, _ := h.send(); !slices.Equal(got, []string{"1", "2", "3"}) {
+		t.Errorf("then were sent %v", got)
+	}
+}
+
+func TestWhatTheDiskRefusesHoldsUpNothing(t *testing.T) {
+	h, _ := fresh(t, Options{})
+	slow, begun := make(chan struct{}), make(chan struct{})
+	h.disk.slow, h.disk.begun, h.disk.broken = slow, begun, statedir.ErrDiskFull
+	var first sync.WaitGroup
+	first.Go(func() { h.Put(h.box, []message.Outgoing{msg(1)}) })
+	<-begun
+	h.disk.breakWith(nil)
+	h.put(msg(2))
+	close(slow)
+	first.Wait()
+	if got, _ := h.send(); !slices.Equal(got, []string{"2"}) {
+		t.Errorf("sent %v", got)
+	}
+}
+
+func TestNoNumberIsGivenTwice(t *testing.T) {
+	h, dir := fresh(t, Options{})
+	for want := uint64(1); want < 8; want += 2 {
+		r := h.put(msg(1), msg(2))
+		if len(r) != 2 || r[0].Sequence != want || r[1].Sequence != want+1 {
+			t.Errorf("instead of %d and %d came %+v", want, want+1, r)
+		}
+		_, entries := h.send()
+		slices.Reverse(entries)
+		for _, e := range entries {
+			h.Settle([]*Entry{e})
+		}
+		h = h.again(dir, Options{})
+		if s := h.Status(); s.Messages != 0 || s.Bytes != 0 {
+			t.Errorf("after a restart there is %+v", s)
+		}
+	}
+	h.Tick(time.Now())
+	left := 0
+	if err := h.disk.ScanQueue(Queue(dev), func(uint64, []byte) error { left++; return nil }); err != nil || left != 1 {
+		t.Errorf("%d records are left, %v", left, err)
+	}
 }

@@ -73,6 +73,7 @@ func (p *putting) take(m message.Outgoing) {
 	if e.key != "" {
 		b.keys.pending[e.key] = e
 	}
+	b.levels[e.priority].add(e) // others may be on disk sooner, and are not to be sent sooner
 	p.fresh = append(p.fresh, e)
 	p.changes = append(p.changes, message.Change{Queue: b.queue, Sequence: e.sequence, Record: record})
 }
@@ -153,7 +154,6 @@ func (p *putting) keep() {
 				b.cached -= int64(e.size)
 				e.m = nil
 			}
-			b.levels[e.priority].add(e)
 			b.counters.Stored++
 		}
 		for _, w := range e.waiters {
