@@ -1,6 +1,7 @@
 package inbox
 
 import (
+	"bytes"
 	"container/heap"
 	"time"
 
@@ -15,6 +16,7 @@ type Box struct {
 
 	settings  Settings
 	last      uint64 // number given out
+	trace     uint64 // the number that is remembered by a trace; 0 is none
 	entries   map[uint64]*entry
 	ready     bySequence
 	later     byTime // delivered, or put off
@@ -44,7 +46,8 @@ func (b *Box) read() error {
 	}); err != nil {
 		return err
 	}
-	return b.shelf.disk.ScanQueue(b.queue, func(sequence uint64, record []byte) error {
+	var leaving []uint64
+	err := b.shelf.disk.ScanQueue(b.queue, func(sequence uint64, record []byte) error {
 		if sequence == 0 {
 			if _, err := message.Decode(record, &b.settings); err != nil {
 				b.shelf.log.Error("the filters of an inbox cannot be read; consume it with filters again", "inbox", b.name, "error", err)
@@ -52,16 +55,44 @@ func (b *Box) read() error {
 			return nil
 		}
 		b.last = sequence
+		if bytes.Equal(record, trace) {
+			if b.trace != 0 {
+				leaving = append(leaving, b.trace)
+			}
+			b.trace = sequence
+			return nil
+		}
 		m, err := decode(record)
 		if err != nil {
 			b.shelf.log.Error("a message of an inbox cannot be read and is dropped", "inbox", b.name, "sequence", sequence, "error", err)
 			b.missed++
-			b.shelf.unsaved = append(b.shelf.unsaved, message.Change{Queue: b.queue, Sequence: sequence})
+			leaving = append(leaving, sequence)
 			return nil
 		}
 		b.add(&entry{sequence: sequence, topic: m.Topic, size: len(record), arrived: m.ReceivedAt, count: counts[sequence]})
 		return nil
 	})
+	for _, sequence := range leaving {
+		b.shelf.unsaved = append(b.shelf.unsaved, b.remove(sequence)...)
+	}
+	return err
+}
+
+// trace is the record that the message with the greatest number leaves: without it a restart would give the number again, and an app
+// that remembers what it has dealt with would take a new message for an old one.
+var trace = []byte{0}
+
+// remove is what is to be changed on disk for a message to leave it.
+func (b *Box) remove(sequence uint64) []message.Change {
+	if sequence != b.last {
+		return []message.Change{{Queue: b.queue, Sequence: sequence}}
+	}
+	changes := []message.Change{{Queue: b.queue, Sequence: sequence, Record: trace}}
+	if b.trace != 0 && b.trace != sequence {
+		changes = append(changes, message.Change{Queue: b.queue, Sequence: b.trace})
+	}
+	b.trace = sequence
+	return changes
 }
 
 func (b *Box) wants(topic string) bool { return matches(b.settings.Filters, topic) }
@@ -108,7 +139,7 @@ func (b *Box) forget(e *entry) []message.Change {
 		e.m = nil
 	}
 	e.delivery = 0
-	changes := []message.Change{{Queue: b.queue, Sequence: e.sequence}}
+	changes := b.remove(e.sequence)
 	if e.count > 0 {
 		changes = append(changes, message.Change{Queue: b.tries, Sequence: e.sequence})
 	}

@@ -335,3 +335,28 @@ func FuzzInboxRecord(f *testing.F) {
 		}
 	})
 }
+
+func TestNoNumberIsGivenTwice(t *testing.T) {
+	h := fresh(t, Options{})
+	c := h.consume("a", 0, "/t")
+	for want := uint64(1); want < 8; want += 2 {
+		h.arrive("1", "2")
+		_, all := take(t, c)
+		if len(all) != 2 || all[0].Sequence != want || all[1].Sequence != want+1 {
+			t.Errorf("instead of %d and %d came %+v", want, want+1, all)
+		}
+		slices.Reverse(all)
+		c.Answer(answer(Done, all[0]))
+		c.Answer(answer(Done, all[1]))
+		h = h.again(Options{})
+		if i := h.List()[0]; i.Messages != 0 || i.Bytes != 0 {
+			t.Errorf("after a restart there is %+v", i)
+		}
+		c = h.consume("a", 0)
+	}
+	h.Tick(time.Now())
+	left := 0
+	if err := h.disk.ScanQueue(queueOf(dev, "a"), func(uint64, []byte) error { left++; return nil }); err != nil || left != 2 {
+		t.Errorf("%d records are left beside the filters, %v", left-1, err)
+	}
+}
