@@ -23,6 +23,7 @@ type Running struct {
 
 	t              *testing.T
 	stdout, stderr *os.File
+	dismissed      bool
 }
 
 // Launch starts the command under test as a server and waits for its ready line.
@@ -55,6 +56,9 @@ func Begin(t *testing.T, c *exec.Cmd) *Running {
 	}()
 	t.Cleanup(func() {
 		p.Kill()
+		if p.dismissed {
+			return
+		}
 		if t.Failed() {
 			t.Logf("%s\n%s%s", c, p.Out(), p.Log())
 		}
@@ -115,6 +119,13 @@ func (p *Running) Terminate() int {
 		return exit.ExitCode()
 	}
 	return 0
+}
+
+// Dismiss lets go of a process that has ended as it should: the test does not show what it said, and keeps no files of it.
+func (p *Running) Dismiss() {
+	<-p.Exited
+	p.dismissed = true
+	_, _ = p.stdout.Close(), p.stderr.Close()
 }
 
 // Eventually waits for what has to come, and fails the test when it does not.
