@@ -38,6 +38,14 @@ type disk struct {
 	broken error
 	slow   chan struct{} // the next change waits until it is closed
 	begun  chan struct{} // closed when that change has begun
+	before func()        // called once, by the next change
+}
+
+// meanwhile does something while the next change is on its way to the disk.
+func (d *disk) meanwhile(do func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.before = do
 }
 
 func (d *disk) breakWith(err error) {
@@ -48,12 +56,15 @@ func (d *disk) breakWith(err error) {
 
 func (d *disk) ChangeQueue(c []message.Change) error {
 	d.mu.Lock()
-	err, slow, begun := d.broken, d.slow, d.begun
-	d.slow = nil
+	err, slow, begun, before := d.broken, d.slow, d.begun, d.before
+	d.slow, d.before = nil, nil
 	d.mu.Unlock()
 	if slow != nil {
 		close(begun)
 		<-slow
+	}
+	if before != nil {
+		before()
 	}
 	if err != nil {
 		return err
@@ -282,6 +293,22 @@ func TestAKeyIsTakenOnce(t *testing.T) {
 			t.Errorf("a day later %+v", r)
 		}
 	})
+}
+
+func TestTheReceiptOfTheEndIsTheLast(t *testing.T) {
+	h, _ := fresh(t, Options{})
+	h.put(msg(1, key("k"), payload("x")))
+	_, entries := h.send()
+	h.disk.meanwhile(func() { h.Settle(entries) })
+	var outcomes []message.Outcome
+	for _, r := range h.put(msg(2, key("k"), payload("x")), msg(3)) {
+		if r.ID == 2 {
+			outcomes = append(outcomes, r.Outcome)
+		}
+	}
+	if !slices.Equal(outcomes, []message.Outcome{message.Stored, message.Acknowledged}) {
+		t.Errorf("the receipts of the second are %v", outcomes)
+	}
 }
 
 func TestADiskThatIsFullTakesNothingAndLosesNothing(t *testing.T) {

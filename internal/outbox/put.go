@@ -7,7 +7,7 @@ import (
 )
 
 // Put takes messages, all in one sync, and returns when they are on disk. Each gets a receipt in box: Stored, or Failed and why; and
-// another when it has ended.
+// another when it has ended. The first ones are given while mu is held: from then on a message may be sent, and end.
 func (b *Box) Put(box *message.Mailbox, messages []message.Outgoing) {
 	p := putting{b: b, box: box, now: time.Now()}
 	b.mu.Lock()
@@ -22,9 +22,9 @@ func (b *Box) Put(box *message.Mailbox, messages []message.Outgoing) {
 	} else {
 		p.keep()
 	}
+	box.Put(p.receipts...)
 	b.mu.Unlock()
 	b.tell(p.evicted)
-	box.Put(p.receipts...)
 	b.ring()
 }
 
@@ -91,7 +91,7 @@ func (p *putting) known(m message.Outgoing) bool {
 	default:
 		e.waiters = append(e.waiters, waiter{box: p.box, id: m.ID, duplicate: true})
 		if e.state != writing { // else keep tells all who wait
-			p.receipts = append(p.receipts, message.Receipt{ID: m.ID, Outcome: message.Stored, Sequence: e.sequence, Duplicate: true})
+			p.box.Put(message.Receipt{ID: m.ID, Outcome: message.Stored, Sequence: e.sequence, Duplicate: true}) // now: it may end any time
 		}
 	}
 	return true
