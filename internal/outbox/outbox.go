@@ -94,7 +94,7 @@ type Box struct {
 	levels   [message.MaxPriority + 1]level
 	last     uint64 // number given out
 	trace    uint64 // the number that is remembered by a trace; 0 is none
-	messages int    // including those that are being written
+	messages int    // including those that are being written, without those that make room
 	bytes    int64
 	cached   int64
 	unsaved  []message.Change // that the disk did not take
@@ -291,10 +291,12 @@ func (b *Box) finish(e *Entry, outcome message.Outcome, why error) []message.Cha
 		b.cached -= int64(e.size)
 		e.m = nil
 	}
+	if e.state != leaving {
+		b.messages--
+		b.bytes -= int64(e.size)
+	}
 	e.state, e.outcome, e.why = gone, outcome, why
 	b.levels[e.priority].trim()
-	b.messages--
-	b.bytes -= int64(e.size)
 	switch outcome {
 	case message.Acknowledged, message.Sent:
 		b.counters.Sent++

@@ -263,6 +263,19 @@ func TestOrTheOldestOfLeastWorthMakeRoom(t *testing.T) {
 	}
 }
 
+func TestTwoWhoNeedRoomAtOnceDropOneEach(t *testing.T) {
+	h, _ := fresh(t, Options{MaxMessages: 4, DropOldest: true})
+	h.put(msg(1), msg(2), msg(3), msg(4))
+	h.disk.meanwhile(func() { h.Put(h.box, []message.Outgoing{msg(6)}) })
+	h.put(msg(5))
+	if got, _ := h.send(); len(got) != 4 {
+		t.Errorf("left are %v", got)
+	}
+	if s := h.Status(); s.Messages != 4 || s.Counters.Dropped != 2 {
+		t.Errorf("status %+v", s)
+	}
+}
+
 func TestAKeyIsTakenOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, dir := fresh(t, Options{})

@@ -104,9 +104,6 @@ func (p *putting) room(e *Entry) bool {
 		return messages < b.o.MaxMessages && bytes+int64(e.size) <= b.o.MaxBytes
 	}
 	messages, bytes := b.messages, b.bytes
-	for _, old := range p.evicted {
-		messages, bytes = messages-1, bytes-int64(old.size)
-	}
 	if fits(messages, bytes) {
 		return true
 	}
@@ -132,6 +129,8 @@ func (p *putting) room(e *Entry) bool {
 func (p *putting) evict(victims []*Entry) {
 	for _, v := range victims {
 		v.state = leaving
+		p.b.messages--
+		p.b.bytes -= int64(v.size)
 		p.changes = append(p.changes, message.Change{Queue: p.b.queue, Sequence: v.sequence})
 	}
 	p.evicted = append(p.evicted, victims...)
@@ -176,6 +175,8 @@ func (p *putting) undo(err error) {
 	for _, v := range p.evicted {
 		if v.state == leaving {
 			v.state = waiting
+			b.messages++
+			b.bytes += int64(v.size)
 			b.levels[v.priority].next = 0
 		}
 	}
