@@ -80,8 +80,11 @@ func (k *Keeper) dropOutbox() error {
 	box := k.outbox
 	k.outbox, k.dead = nil, true
 	k.mu.Unlock()
-	if box == nil {
+	switch {
+	case k.env.queues == nil:
 		return nil
+	case box == nil: // keys may be left, or what an earlier try to forget it did not get rid of
+		return outbox.Remove(k.id, k.env.queues)
 	}
 	told, err := box.Drop()
 	k.tellEnded(told)

@@ -152,6 +152,34 @@ func TestAForgottenDevicesMessagesAreToldAsDropped(t *testing.T) {
 	})
 }
 
+func TestAForgottenDevicesKeysAreForgottenAfterARestartToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, nil)
+		w.store(dev1, "s1")
+		w.mustConnect()
+		m := stored(1)
+		m[0].Key = "k"
+		p := w.publisher()
+		p.Publish(m)
+		outcomes(t, p, 1)
+		synctest.Wait()
+		w.platform.link(dev1).ackAll()
+		outcomes(t, p, 1)
+		w.stop()
+		w = start(t, w)
+		if err := w.Forget(t.Context(), dev1, true); err != nil {
+			t.Fatal(err)
+		}
+		w.store(dev1, "s1")
+		w.mustConnect()
+		p = w.publisher()
+		p.Publish(m)
+		if got := outcomes(t, p, 1)[1]; got[0] != message.Stored {
+			t.Errorf("the message of the device that is known anew: %v", got)
+		}
+	})
+}
+
 func TestADeviceKeepsToItsRates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, nil, func(o *Options) { o.Rates = Rates{MessagesPerSecond: 10} })

@@ -49,8 +49,10 @@ func (e *ending) err() error {
 	return nil
 }
 
+func endedQueue(id device.ID) string { return "ended/" + id.String() + "/" }
+
 func openKeys(id device.ID, disk message.Queues, log *slog.Logger) (*keys, error) {
-	k := &keys{queue: "ended/" + id.String() + "/", pending: map[string]*Entry{}, ended: map[string]*ending{}}
+	k := &keys{queue: endedQueue(id), pending: map[string]*Entry{}, ended: map[string]*ending{}}
 	err := disk.ScanQueue(k.queue, func(sequence uint64, record []byte) error {
 		k.last = max(k.last, sequence)
 		e := &ending{sequence: sequence}

@@ -83,12 +83,16 @@ type Status struct {
 
 // Box is the outbox of one device.
 type Box struct {
+	id    device.ID
 	queue string
 	keys  *keys
 	disk  message.Queues
 	log   *slog.Logger
 	o     Options
 	bell  chan<- struct{} // rung when Next may have something; carries no data
+
+	// changing is held for reading while something is written to disk, so that Drop comes after that. It is taken before mu.
+	changing sync.RWMutex
 
 	mu       sync.Mutex
 	levels   [message.MaxPriority + 1]level
@@ -106,7 +110,7 @@ type Box struct {
 
 // Open reads what a device's outbox holds. bell is rung, without blocking, when Next may have something.
 func Open(id device.ID, disk message.Queues, o Options, bell chan<- struct{}, log *slog.Logger) (*Box, error) {
-	b := &Box{queue: Queue(id), disk: disk, log: log.With("device", id), o: o.withDefaults(), bell: bell}
+	b := &Box{id: id, queue: Queue(id), disk: disk, log: log.With("device", id), o: o.withDefaults(), bell: bell}
 	var err error
 	if b.keys, err = openKeys(id, disk, b.log); err != nil {
 		return nil, err
@@ -316,6 +320,14 @@ func (b *Box) finish(e *Entry, outcome message.Outcome, why error) []message.Cha
 // save writes changes, or keeps them for the next Tick. What they say has happened, whether the disk takes note or not: at worst a
 // message is sent again after a restart.
 func (b *Box) save(changes []message.Change) {
+	b.changing.RLock()
+	defer b.changing.RUnlock()
+	b.mu.Lock()
+	closed := b.closed
+	b.mu.Unlock()
+	if closed { // all of it goes, or has gone
+		return
+	}
 	if err := b.disk.ChangeQueue(changes); err != nil {
 		b.log.Error("the end of stored messages could not be written down; it is tried again", "error", err)
 		b.mu.Lock()
@@ -394,5 +406,12 @@ func (b *Box) Drop() ([]Ended, error) {
 	told := b.news.take()
 	b.mu.Unlock()
 	b.tell(all)
-	return told, errors.Join(b.disk.DropQueues(b.queue), b.disk.DropQueues(b.keys.queue))
+	b.changing.Lock()
+	defer b.changing.Unlock()
+	return told, Remove(b.id, b.disk)
+}
+
+// Remove takes away all that is on disk of a device's outbox, which is not open.
+func Remove(id device.ID, disk message.Queues) error {
+	return errors.Join(disk.DropQueues(Queue(id)), disk.DropQueues(endedQueue(id)))
 }

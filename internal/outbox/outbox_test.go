@@ -409,6 +409,33 @@ func TestAForgottenDeviceTakesItsMessagesWithIt(t *testing.T) {
 	}
 }
 
+func TestNothingOfAForgottenDeviceIsWrittenLater(t *testing.T) {
+	for name, change := range map[string]func(*house, []*Entry){
+		"a message": func(h *house, _ []*Entry) { h.Put(h.box, []message.Outgoing{msg(2)}) },
+		"a key":     func(h *house, entries []*Entry) { h.Settle(entries) },
+	} {
+		h, dir := fresh(t, Options{})
+		h.put(msg(1, key("k")))
+		_, entries := h.send()
+		dropped := make(chan error)
+		h.disk.meanwhile(func() {
+			go func() {
+				_, err := h.Drop()
+				dropped <- err
+			}()
+			time.Sleep(50 * time.Millisecond) // it would have dropped all by now
+		})
+		change(h, entries)
+		if err := <-dropped; err != nil {
+			t.Fatal(err)
+		}
+		h = h.again(dir, Options{})
+		if left, err := h.disk.ListQueues(""); err != nil || len(left) != 0 {
+			t.Errorf("%s: left are %q, %v", name, left, err)
+		}
+	}
+}
+
 func TestManyCallersPutAndNothingIsLost(t *testing.T) {
 	h, dir := fresh(t, Options{})
 	var callers sync.WaitGroup

@@ -10,12 +10,14 @@ import (
 // another when it has ended. The first ones are given while mu is held: from then on a message may be sent, and end.
 func (b *Box) Put(box *message.Mailbox, messages []message.Outgoing) {
 	p := putting{b: b, box: box, now: time.Now()}
+	b.changing.RLock()
 	b.mu.Lock()
 	for _, m := range messages {
 		p.take(m)
 	}
 	b.mu.Unlock()
 	err := b.disk.ChangeQueue(p.changes)
+	b.changing.RUnlock()
 	b.mu.Lock()
 	if err != nil {
 		p.undo(err)
