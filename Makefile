@@ -69,6 +69,12 @@ test-deps: test-packages
 	.venv/bin/pip install --quiet --disable-pip-version-check $(requirements:%=--requirement %)
 	touch $@
 
+ROUNDS ?= 1000
+
+.PHONY: chaos
+chaos: ## a loss ledger over ROUNDS rounds of chaos (ROUNDS=200 CHAOS_SEED=1 repeats what seed 1 did)
+	CHAOS_ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m -v -run TestNothingWithAReceiptIsLost ./test/chaos
+
 .PHONY: bench
 bench: ## run the benchmarks (PACKAGES=./internal/event ARGS='-benchtime 5s')
 	go test -run '^$$' -bench . -benchmem $(ARGS) $(PACKAGES)

@@ -110,6 +110,7 @@ func plan(seed uint64, rounds int) (all []round) {
 			case 5:
 				next.fault.Effect = &sandboxv1.Fault_Duplicate{Duplicate: true}
 			}
+		default: // the others need nothing to be drawn
 		}
 		if orderly {
 			farewells++
