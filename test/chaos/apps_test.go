@@ -238,7 +238,7 @@ func startConsumer(t *testing.T, running *sync.WaitGroup, c *consumer) *consumer
 }
 
 func (c *consumer) live(ctx context.Context) {
-	defer c.silent.Store(false)
+	c.silent.Store(false)
 	stream, err := c.messages.Consume(ctx)
 	if err != nil || stream.Send(&pb.ConsumeRequest{Open: &pb.OpenInbox{Inbox: "ledger", Filters: []string{downTopic}}}) != nil {
 		return
