@@ -1,7 +1,8 @@
 package inbox
 
 import (
-	"slices"
+	"container/heap"
+	"maps"
 	"time"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
@@ -75,12 +76,17 @@ func (c *Consumer) Now() (batch Batch, changed <-chan struct{}, next time.Time, 
 	}
 	now := time.Now()
 	s.unsaved = append(s.unsaved, b.wake(now)...) // written by the next Tick: a count that is lost does no harm
-	batch.Missed, b.missed = b.missed, 0
+	if len(c.out) >= c.limit {                    // a delivery whose time has passed is no longer this consumer's
+		maps.DeleteFunc(c.out, func(delivery uint64, e *entry) bool { return e.delivery != delivery })
+	}
 	for len(batch.Deliveries) < batchSize && len(c.out) < c.limit && len(b.ready) > 0 {
 		e := b.ready[0]
 		if e.m == nil {
-			if err := b.load(); err != nil {
-				return batch, nil, time.Time{}, err
+			switch err := b.load(); {
+			case err != nil && len(batch.Deliveries) > 0:
+				return batch, b.changed, now, nil // the next call says why
+			case err != nil:
+				return Batch{}, nil, time.Time{}, err
 			}
 			continue // whatever is first now
 		}
@@ -94,6 +100,7 @@ func (c *Consumer) Now() (batch Batch, changed <-chan struct{}, next time.Time, 
 	if len(b.later) > 0 {
 		next = b.later[0].due
 	}
+	batch.Missed, b.missed = b.missed, 0
 	return batch, b.changed, next, nil
 }
 
@@ -153,21 +160,19 @@ func (c *Consumer) Close() {
 
 // load reads the payloads of messages that are ready, from the first on. mu is held, and let go while the disk is read.
 func (b *Box) load() error {
-	some := slices.Clone(b.ready)
-	slices.SortFunc(some, func(x, y *entry) int {
-		if x.sequence < y.sequence {
-			return -1
-		}
-		return 1
-	})
+	var some []*entry
 	var sequences []uint64
 	room := int64(cacheBytes)
-	for i, e := range some {
-		if room -= int64(e.size); i == batchSize || i > 0 && room < 0 {
-			some = some[:i]
+	for len(b.ready) > 0 && len(some) < batchSize {
+		e := b.ready[0]
+		if room -= int64(e.size); len(some) > 0 && room < 0 {
 			break
 		}
-		sequences = append(sequences, e.sequence)
+		b.take(e)
+		some, sequences = append(some, e), append(sequences, e.sequence)
+	}
+	for _, e := range some {
+		heap.Push(&b.ready, e)
 	}
 	b.shelf.mu.Unlock()
 	records, err := b.shelf.disk.ReadQueue(b.queue, sequences)

@@ -156,6 +156,21 @@ func TestWhatIsNotAnsweredInTimeComesAgain(t *testing.T) {
 	})
 }
 
+func TestAnAppThatDoesNotAnswerGetsMessagesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := fresh(t, Options{})
+		h.consume("a", 0, "/t").Close()
+		c := h.boxes["a"].Consume(30*time.Second, 2)
+		h.arrive("1", "2", "3")
+		for range 5 {
+			if got, _ := take(t, c); !slices.Equal(got, []string{"1", "2"}) {
+				t.Errorf("came %v", got)
+			}
+			time.Sleep(31 * time.Second)
+		}
+	})
+}
+
 func TestRetryComesAgainAfterItsDelayAndAStreamThatBreaksAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := fresh(t, Options{})
