@@ -284,3 +284,27 @@ func TestWhatNobodyWantsAnyMoreIsUnsubscribedWhereTheSessionLasted(t *testing.T)
 		f.gone(slices.Clone(names)[:map[bool]int{true: 1}[session]])
 	}
 }
+
+func TestAFilterThatWasRefusedIsAskedForAgain(t *testing.T) {
+	f := newFilters()
+	f.up(false, func(string) bool { return false })
+	if err := f.add([]string{"/a"}); err != nil { // an inbox wants it, with or without a stream
+		t.Fatal(err)
+	}
+	for name, again := range map[string]func(){
+		"by another stream": func() { _ = f.add([]string{"/a"}) },
+		"on a new link": func() {
+			f.down()
+			f.up(true, func(string) bool { return false })
+		},
+	} {
+		f.answered([]string{"/a"}, []byte{0x80})
+		if subscribe, _ := f.work(); len(subscribe) != 0 {
+			t.Errorf("asked for %v at once", subscribe)
+		}
+		again()
+		if subscribe, _ := f.work(); len(subscribe) != 1 {
+			t.Errorf("%s: asked for %v", name, subscribe)
+		}
+	}
+}

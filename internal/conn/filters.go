@@ -55,7 +55,7 @@ func (s *filters) add(names []string) error {
 			f = &filter{}
 			s.wanted[name] = f
 		}
-		if f.users == 0 { // asked again: its end may be on its way to the platform
+		if f.users == 0 || f.refused != nil { // asked again: its end may be on its way to the platform, or the platform changed its mind
 			f.refused, f.granted = nil, 0
 		}
 		f.users++
@@ -120,7 +120,7 @@ func (s *filters) up(session bool, auto func(string) bool) {
 	s.links++
 	s.epoch, s.auto = s.links, auto
 	for name, f := range s.wanted {
-		f.sent = f.sent && session
+		f.sent, f.refused = f.sent && session, nil
 		if f.users == 0 && !f.sent {
 			delete(s.wanted, name)
 		}
