@@ -149,14 +149,30 @@ func (b *Box) forget(e *entry) []message.Change {
 // makeRoom drops the oldest messages that are not with a consumer, until the bounds hold.
 func (b *Box) makeRoom() (changes []message.Change) {
 	o := b.shelf.o
-	for len(b.ready) > 1 && (len(b.entries) > o.MaxMessages || b.bytes > o.MaxBytes) {
-		e := b.ready[0]
+	for len(b.entries) > o.MaxMessages || b.bytes > o.MaxBytes {
+		e := b.oldest()
+		if e == nil {
+			break
+		}
 		changes = append(changes, b.forget(e)...)
 		b.missed++
 		b.shelf.losses.Full++
 		b.shelf.losses.Topic = e.topic
 	}
 	return changes
+}
+
+// oldest is the one to make room: the first that is ready, if there is another behind it, or else the first that is put off.
+func (b *Box) oldest() (e *entry) {
+	if len(b.ready) > 1 {
+		return b.ready[0]
+	}
+	for _, other := range b.later {
+		if other.delivery == 0 && (e == nil || other.sequence < e.sequence) {
+			e = other
+		}
+	}
+	return e
 }
 
 // comeBack ends a delivery that came to nothing: the message is ready again at a time. It returns what is to be changed on disk.

@@ -238,6 +238,24 @@ func TestAFullInboxDropsItsOldestAndSaysSo(t *testing.T) {
 	}
 }
 
+func TestMessagesThatArePutOffMakeRoomToo(t *testing.T) {
+	h := fresh(t, Options{MaxMessages: 3})
+	c := h.consume("a", 0, "/t")
+	for i := range 6 {
+		h.arrive(fmt.Sprint(i))
+		_, all := take(t, c)
+		for _, d := range all {
+			c.Answer([]Answer{{Delivery: d.Number, Verdict: Retry, Delay: time.Hour}})
+		}
+	}
+	if i := h.List()[0]; i.Messages != 3 {
+		t.Errorf("the inbox has %d messages", i.Messages)
+	}
+	if l := h.Tick(time.Now()); l.Full != 3 {
+		t.Errorf("losses %+v", l)
+	}
+}
+
 func TestADiskThatIsFullTakesNoMessageAndLosesNone(t *testing.T) {
 	h := fresh(t, Options{})
 	c := h.consume("a", 0, "/t")
