@@ -69,9 +69,18 @@ func (b *Box) read() error {
 			leaving = append(leaving, sequence)
 			return nil
 		}
-		b.add(&entry{sequence: sequence, topic: m.Topic, size: len(record), arrived: m.ReceivedAt, count: counts[sequence]})
+		e := &entry{sequence: sequence, topic: m.Topic, size: len(record), arrived: m.ReceivedAt, count: counts[sequence]}
+		b.add(e)
+		if b.isWorn(e) { // the sidecar was killed before it was moved
+			b.take(e)
+			b.worn = append(b.worn, e)
+		}
+		delete(counts, sequence)
 		return nil
 	})
+	for sequence := range counts { // written after the message was dealt with
+		b.shelf.unsaved = append(b.shelf.unsaved, message.Change{Queue: b.tries, Sequence: sequence})
+	}
 	for _, sequence := range leaving {
 		b.shelf.unsaved = append(b.shelf.unsaved, b.remove(sequence)...)
 	}
@@ -175,13 +184,18 @@ func (b *Box) oldest() (e *entry) {
 	return e
 }
 
+// isWorn reports whether e was delivered too often.
+func (b *Box) isWorn(e *entry) bool {
+	return b.settings.MaxDeliveries > 0 && e.count >= b.settings.MaxDeliveries
+}
+
 // comeBack ends a delivery that came to nothing: the message is ready again at a time. It returns what is to be changed on disk.
 func (b *Box) comeBack(e *entry, at time.Time) []message.Change {
 	b.take(e)
 	e.delivery = 0
 	e.count++
-	switch n := b.settings.MaxDeliveries; {
-	case n > 0 && e.count >= n:
+	switch {
+	case b.isWorn(e):
 		b.worn = append(b.worn, e)
 	case at.After(time.Now()):
 		e.due = at
@@ -191,6 +205,17 @@ func (b *Box) comeBack(e *entry, at time.Time) []message.Change {
 	}
 	b.tell()
 	return []message.Change{{Queue: b.tries, Sequence: e.sequence, Record: tries(e.count)}}
+}
+
+func (b *Box) comeBackNow(e *entry) []message.Change { return b.comeBack(e, time.Time{}) }
+
+// takeBack makes it as if a delivery had not been.
+func (b *Box) takeBack(e *entry) []message.Change {
+	b.take(e)
+	e.delivery = 0
+	heap.Push(&b.ready, e)
+	b.tell()
+	return nil
 }
 
 // wake makes ready what is due, and returns what is to be changed on disk.

@@ -141,14 +141,19 @@ func (c *Consumer) Answer(answers []Answer) (stale, settled []uint64) {
 }
 
 // Close ends the consumer. What it has not answered comes again at once.
-func (c *Consumer) Close() {
+func (c *Consumer) Close() { c.close((*Box).comeBackNow) }
+
+// CutShort is Close because the sidecar ends: the deliveries without an answer are not counted.
+func (c *Consumer) CutShort() { c.close((*Box).takeBack) }
+
+func (c *Consumer) close(end func(*Box, *entry) []message.Change) {
 	b, s := c.b, c.b.shelf
 	s.mu.Lock()
 	b.consumers--
 	var changes []message.Change
 	for delivery, e := range c.out {
 		if e.delivery == delivery && !b.gone {
-			changes = append(changes, b.comeBack(e, time.Time{})...)
+			changes = append(changes, end(b, e)...)
 		}
 	}
 	c.out = nil

@@ -219,6 +219,37 @@ func TestAMessageThatIsDeliveredTooOftenIsADeadLetter(t *testing.T) {
 	})
 }
 
+func TestADeliveryThatTheEndOfTheSidecarCutsShortIsNotCounted(t *testing.T) {
+	h := fresh(t, Options{})
+	c := h.consume("a", 1, "/t")
+	h.arrive("1")
+	take(t, c)
+	c.CutShort()
+	h.Tick(time.Now())
+	h = h.again(Options{})
+	if got, all := take(t, h.consume("a", 0)); len(got) != 1 || all[0].Count != 1 {
+		t.Errorf("came %v %+v", got, all)
+	}
+}
+
+func TestWhatWasDeliveredTooOftenDoesNotComeAgainAfterARestart(t *testing.T) {
+	h := fresh(t, Options{})
+	c := h.consume("a", 1, "/t")
+	h.arrive("1", "2")
+	take(t, c)
+	c.Close()
+	h = h.again(Options{}) // before a Tick
+	if got, _ := take(t, h.consume("a", 0)); len(got) != 0 {
+		t.Errorf("came %v", got)
+	}
+	if l := h.Tick(time.Now()); l.Dead != 2 {
+		t.Errorf("losses %+v", l)
+	}
+	if got, _ := take(t, h.consume("a~dead", 0)); len(got) != 2 {
+		t.Errorf("the dead letters are %v", got)
+	}
+}
+
 func TestAFullInboxDropsItsOldestAndSaysSo(t *testing.T) {
 	h := fresh(t, Options{MaxMessages: 3})
 	c := h.consume("a", 0, "/t")

@@ -50,7 +50,13 @@ func (s *messaging) Consume(stream grpc.BidiStreamingServer[pb.ConsumeRequest, p
 	if err != nil {
 		return about(id, err)
 	}
-	defer consumer.Close()
+	defer func() {
+		if errors.Is(context.Cause(ctx), conn.ErrShuttingDown) {
+			consumer.CutShort()
+		} else {
+			consumer.Close()
+		}
+	}()
 	// Where the request named no filters, those of the inbox; where another has replaced them since, those.
 	if err := s.permitFilters(ctx, "Consume", id, consumer.Filters()); err != nil {
 		return err
