@@ -26,12 +26,17 @@ var dev = device.ID{ProductKey: "a1B2c3D4e5F", DeviceName: "dev-001"}
 
 type disk struct {
 	*store.DB
-	full atomic.Bool
+	full   atomic.Bool
+	before func() // called once, by the next change
 }
 
 func (d *disk) ChangeQueue(c []message.Change) error {
 	if d.full.Load() {
 		return statedir.ErrDiskFull
+	}
+	if before := d.before; before != nil {
+		d.before = nil
+		before()
 	}
 	return d.DB.ChangeQueue(c)
 }
@@ -354,6 +359,47 @@ func TestWhatCannotBeIsRefused(t *testing.T) {
 	}
 	if ids, err := Stored(h.disk); err != nil || len(ids) != 0 {
 		t.Errorf("stored of %v, %v", ids, err)
+	}
+}
+
+func TestAMessageThatArrivesDoesNotWaitForTheDisk(t *testing.T) {
+	h := fresh(t, Options{})
+	h.consume("a", 0, "/t")
+	asked := make(chan bool, 1)
+	h.disk.before = func() {
+		go func() { asked <- h.Wants("/t") }()
+		select {
+		case wants := <-asked:
+			if !wants {
+				t.Error("it is not wanted")
+			}
+		case <-time.After(5 * time.Second):
+			t.Error("it waits")
+			go func() { <-asked }()
+		}
+	}
+	h.consume("b", 0, "/u")
+}
+
+func TestNothingOfAForgottenDeviceIsWrittenLater(t *testing.T) {
+	h := fresh(t, Options{})
+	c := h.consume("a", 0, "/t")
+	h.arrive("1")
+	_, all := take(t, c)
+	dropped := make(chan error)
+	h.disk.before = func() {
+		go func() { dropped <- h.Drop() }()
+		time.Sleep(50 * time.Millisecond) // it would have dropped all by now
+	}
+	c.Answer(answer(Retry, all...))
+	if err := <-dropped; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Make("a", Settings{Filters: []string{"/t"}}, false); !errors.Is(err, ErrUnknown) {
+		t.Errorf("Make: %v", err)
+	}
+	if left, err := h.disk.ListQueues(""); err != nil || len(left) != 0 {
+		t.Errorf("left are %q, %v", left, err)
 	}
 }
 

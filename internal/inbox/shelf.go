@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
@@ -87,7 +88,12 @@ type Shelf struct {
 	log  *slog.Logger
 	o    Options
 
+	// changing is held for reading while what may come late is written to disk, so that Drop comes after that. It is taken before mu.
+	changing sync.RWMutex
+	wanted   atomic.Pointer[[]string] // the filters of all inboxes: a message that arrives must not wait for mu, and the disk
+
 	mu      sync.Mutex
+	closed  bool // the device was forgotten
 	boxes   map[string]*Box
 	unsaved []message.Change // that the disk did not take
 	losses  Losses
@@ -135,6 +141,7 @@ func Open(id device.ID, disk message.Queues, o Options, log *slog.Logger) (*Shel
 		}
 		s.boxes[b.name] = b
 	}
+	s.note()
 	return s, nil
 }
 
@@ -144,7 +151,7 @@ func (s *Shelf) Make(name string, want Settings, replace bool) (*Box, error) {
 	defer s.mu.Unlock()
 	b := s.boxes[name]
 	switch {
-	case b == nil && len(want.Filters) == 0:
+	case s.closed || b == nil && len(want.Filters) == 0:
 		return nil, ErrUnknown
 	case b == nil && len(s.boxes) >= maxBoxes:
 		return nil, ErrTooMany
@@ -178,20 +185,23 @@ func (s *Shelf) define(b *Box, settings Settings) error {
 	}
 	b.settings = settings
 	s.boxes[b.name] = b
+	s.note()
 	return nil
 }
 
-// Wants reports whether a message on the topic goes into an inbox.
-func (s *Shelf) Wants(topic string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// note makes the filters known to Wants. mu is held.
+func (s *Shelf) note() {
+	var all []string
 	for _, b := range s.boxes {
-		if b.wants(topic) {
-			return true
-		}
+		all = append(all, b.settings.Filters...)
 	}
-	return false
+	slices.Sort(all)
+	all = slices.Compact(all)
+	s.wanted.Store(&all)
 }
+
+// Wants reports whether a message on the topic goes into an inbox. It waits for nothing.
+func (s *Shelf) Wants(topic string) bool { return matches(*s.wanted.Load(), topic) }
 
 // Filters are those of all inboxes, one for each inbox that has it.
 func (s *Shelf) Filters() (all []string) {
@@ -259,18 +269,23 @@ func (s *Shelf) Delete(name string, force bool) error {
 		return err
 	}
 	delete(s.boxes, name)
+	s.note()
 	b.end()
 	return nil
 }
 
 // Drop removes all inboxes: the device was forgotten.
 func (s *Shelf) Drop() error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closed = true
 	for _, b := range s.boxes {
 		b.end()
 	}
 	clear(s.boxes)
+	s.note()
 	s.unsaved = nil
 	return errors.Join(s.disk.DropQueues(prefix+s.id.String()+"/"), s.disk.DropQueues(triesPrefix+s.id.String()+"/"))
 }
@@ -319,6 +334,14 @@ func (s *Shelf) Tick(now time.Time) Losses {
 
 // save writes changes, or keeps them for the next Tick. At worst a message that was dealt with comes again after a restart.
 func (s *Shelf) save(changes []message.Change) (saved bool) {
+	s.changing.RLock()
+	defer s.changing.RUnlock()
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed { // all of it has gone
+		return false
+	}
 	err := s.disk.ChangeQueue(changes)
 	if err == nil {
 		return true
@@ -336,13 +359,16 @@ func (s *Shelf) bury(b *Box) {
 	worn := b.worn
 	b.worn = nil
 	s.mu.Unlock()
-	for _, e := range worn {
-		if err := s.buryOne(b, e); err != nil {
-			s.log.Error("a message could not be moved to the dead letters; it is tried again", "inbox", b.name, "error", err)
-			s.mu.Lock()
-			b.worn = append(b.worn, e)
-			s.mu.Unlock()
+	for i, e := range worn {
+		err := s.buryOne(b, e)
+		if err == nil {
+			continue
 		}
+		s.log.Error("messages could not be moved to the dead letters; it is tried again", "inbox", b.name, "messages", len(worn)-i, "error", err)
+		s.mu.Lock()
+		b.worn = append(worn[i:], b.worn...)
+		s.mu.Unlock()
+		return
 	}
 }
 
