@@ -133,7 +133,7 @@ func (s *messaging) PublishStream(stream grpc.BidiStreamingServer[pb.PublishStre
 	go func() {
 		select {
 		case <-s.stopping:
-			x.finish(conn.ErrShuttingDown, false)
+			x.stop()
 		case <-ctx.Done():
 		}
 	}()
@@ -155,6 +155,7 @@ type exchange struct {
 	mu      sync.Mutex
 	waiting map[uint64]bool // ids that await a receipt; true: they have had one
 	over    bool            // no more messages are taken
+	stopped bool            // the server stops
 	why     error           // how the stream ends
 }
 
@@ -165,9 +166,38 @@ func (x *exchange) finish(why error, now bool) {
 	if !x.over {
 		x.over, x.why = true, why
 	}
-	if now || len(x.waiting) == 0 {
+	if now {
 		x.publisher.Receipts().Close()
+		return
 	}
+	x.endIfDone()
+}
+
+// stop takes no more messages, and waits for first receipts only: that a STORED message ends may take for ever.
+func (x *exchange) stop() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.stopped = true
+	if !x.over {
+		x.over, x.why = true, conn.ErrShuttingDown
+	}
+	x.endIfDone()
+}
+
+// endIfDone ends the stream when the receipts have been sent for which it waits. mu is held.
+func (x *exchange) endIfDone() {
+	if !x.over {
+		return
+	}
+	for _, answered := range x.waiting {
+		if !x.stopped || !answered {
+			return
+		}
+	}
+	if len(x.waiting) > 0 && x.why == nil {
+		x.why = conn.ErrShuttingDown // the app had closed its side, and waited for these
+	}
+	x.publisher.Receipts().Close()
 }
 
 // receive hands messages over until the app closes its side.
@@ -274,9 +304,7 @@ func (x *exchange) done(receipts []message.Receipt) {
 		}
 	}
 	x.room.Release(answered)
-	if x.over && len(x.waiting) == 0 {
-		x.publisher.Receipts().Close()
-	}
+	x.endIfDone()
 }
 
 func receiptTo(r message.Receipt) *pb.Receipt {

@@ -267,6 +267,49 @@ func TestStoredMessagesSurviveAKillAndAreSentInOrder(t *testing.T) {
 	}
 }
 
+func TestStreamsWithStoredMessagesDoNotHoldUpTheEnd(t *testing.T) {
+	p := harness.StartPlatform(t, 0)
+	s := harness.StartSidecar(t, p, "", "--drain-timeout", "3600")
+	if _, err := s.Devices.Connect(harness.Within(t), &pb.ConnectRequest{
+		Device: harness.Device("dev-001"), Endpoint: p.Endpoint(), Credential: &pb.ConnectRequest_DeviceSecret{DeviceSecret: harness.DeviceSecret},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Devices.Disconnect(harness.Within(t), &pb.DisconnectRequest{}); err != nil { // so that nothing of it ends
+		t.Fatal(err)
+	}
+	messages := pb.NewMessagingServiceClient(harness.Dial(t, s.Ready["address"]))
+	var streams []pb.MessagingService_PublishStreamClient
+	for range 2 {
+		stream, err := messages.PublishStream(harness.Within(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.Send(&pb.PublishStreamRequest{Messages: []*pb.OutgoingMessage{
+			{Topic: ownTopic + "update", Assurance: pb.Assurance_ASSURANCE_STORED},
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := stream.Recv(); err != nil || len(r.Receipts) != 1 || r.Receipts[0].Outcome != pb.Outcome_OUTCOME_STORED {
+			t.Fatalf("first came %v, %v", r, err)
+		}
+		streams = append(streams, stream)
+	}
+	if err := streams[1].CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan int, 1)
+	go func() { ended <- s.Terminate() }()
+	for _, stream := range streams {
+		if r, err := stream.Recv(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "stopping") {
+			t.Errorf("then came %v, %v", r, err)
+		}
+	}
+	if code := <-ended; code != 0 {
+		t.Errorf("it ended with %d", code)
+	}
+}
+
 func TestAnInboxKeepsMessagesOverAKillUntilTheyAreDone(t *testing.T) {
 	p, s, messages := connected(t)
 	send := func(payload string) {
