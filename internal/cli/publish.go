@@ -120,9 +120,13 @@ func (r *run) publish(ctx context.Context, c *client, f *publishFlags) error {
 		return err
 	}
 	if r.output == outputJSON {
-		return printJSON(r.Stdout, response)
+		err = printJSON(r.Stdout, response)
+	} else {
+		_, err = fmt.Fprintln(r.Stdout, outcomeText(response.GetOutcome()))
 	}
-	_, err = fmt.Fprintln(r.Stdout, outcomeText(response.GetOutcome()))
+	if o := response.GetOutcome(); err == nil && (o == pb.Outcome_OUTCOME_EXPIRED || o == pb.Outcome_OUTCOME_DROPPED) { // of the first with this key
+		return &exitError{exitFailed, errors.New("the message with this key was not sent: give it again with another key")}
+	}
 	return err
 }
 
@@ -148,7 +152,7 @@ func (r *run) publishLines(ctx context.Context, service pb.MessagingServiceClien
 	go func() {
 		err := sendLines(stream, d, f, in, unanswered)
 		sent <- err
-		if f.stored && err == nil {
+		if f.stored {
 			unanswered.close()
 		}
 	}()

@@ -47,7 +47,7 @@ Exit codes: 0 --count messages came; 1 refused or broken; 2 wrong flags; 3 no si
 		}
 		if consumer != "" {
 			return r.showInbox(ctx, pb.NewMessagingServiceClient(c.conn), &pb.OpenInbox{
-				Device: d, Inbox: consumer, Filters: filters, Replace: replace,
+				Device: d, Inbox: consumer, Filters: filters, Replace: replace, MaxUnanswered: uint32(min(count, 100)), // 0 is the default
 			}, count)
 		}
 		stream, err := pb.NewMessagingServiceClient(c.conn).Subscribe(ctx, &pb.SubscribeRequest{Device: d, Filters: filters})

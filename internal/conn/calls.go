@@ -36,6 +36,9 @@ type Answerer struct {
 	queue []Call
 	open  map[uint64]*openCall
 	ended error
+	// given is how many answers have no result yet; after Finish, the stream ends with the last one's.
+	given    int
+	finished bool
 }
 
 // openCall is a call that was given to an app. It is remembered for a while after its end, to tell "late" and "twice" from "never".
@@ -111,7 +114,8 @@ func (a *Answerer) Close() {
 // Filters are those of the calls.
 func (a *Answerer) Filters() []string { return a.filters }
 
-// Take waits for something to say. It ends with ctx's error, ErrFilterRefused, ErrUnknownDevice or ErrShuttingDown.
+// Take waits for something to say. It ends with ctx's error, ErrFilterRefused, ErrUnknownDevice or ErrShuttingDown,
+// and after Finish with message.ErrMailboxClosed.
 func (a *Answerer) Take(ctx context.Context) (CallBatch, error) {
 	for {
 		epoch, changed, refused := a.k.filters.standing(a.filters)
@@ -127,7 +131,9 @@ func (a *Answerer) Take(ctx context.Context) (CallBatch, error) {
 		ended := a.ended
 		a.mu.Unlock()
 		b.Results = a.publisher.Receipts().Now()
-		a.reopen(b.Results)
+		if a.reopen(b.Results) && ended == nil {
+			ended = message.ErrMailboxClosed
+		}
 		switch {
 		case b.Granted || len(b.Calls)+len(b.Results) > 0:
 			return b, nil
@@ -144,19 +150,32 @@ func (a *Answerer) Take(ctx context.Context) (CallBatch, error) {
 	}
 }
 
-// reopen lets calls be answered again whose answer did not get through.
-func (a *Answerer) reopen(results []message.Receipt) {
+// Finish says that no more answers come. Take ends with message.ErrMailboxClosed after the last result.
+func (a *Answerer) Finish() {
+	a.mu.Lock()
+	a.finished = true
+	a.mu.Unlock()
+	a.ring()
+}
+
+// reopen lets calls be answered again whose answer did not get through. It reports whether these are the last results.
+func (a *Answerer) reopen(results []message.Receipt) (last bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.given -= len(results)
 	for _, r := range results {
 		if c := a.open[r.ID]; c != nil && r.Outcome == message.Failed && isOffline(r.Err) {
 			c.answered = false
 		}
 	}
+	return a.finished && a.given == 0
 }
 
 // Answer sends the answer to a call. What becomes of it is a result of Take.
 func (a *Answerer) Answer(call uint64, payload []byte) {
+	a.mu.Lock()
+	a.given++
+	a.mu.Unlock()
 	topic, err := a.close(call, payload)
 	if err != nil {
 		a.publisher.Receipts().Put(message.Receipt{ID: call, Outcome: message.Failed, Err: err})

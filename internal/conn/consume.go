@@ -313,8 +313,11 @@ func (s *Set) loadInboxes() error {
 // dropInboxes removes all inboxes: the device is being forgotten.
 func (k *Keeper) dropInboxes() error {
 	f := k.filing.Swap(nil)
-	if f == nil {
+	switch {
+	case k.env.queues == nil:
 		return nil
+	case f == nil: // what an earlier try to forget it did not get rid of may be left
+		return inbox.Remove(k.id, k.env.queues)
 	}
 	f.stop()
 	<-f.done

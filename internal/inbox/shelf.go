@@ -268,6 +268,8 @@ func (s *Shelf) Delete(name string, force bool) error {
 	if err := errors.Join(s.disk.DropQueues(b.queue), s.disk.DropQueues(b.tries)); err != nil {
 		return err
 	}
+	// What was still to be taken away went with it, and must not meet a new inbox of the same name.
+	s.unsaved = slices.DeleteFunc(s.unsaved, func(c message.Change) bool { return c.Queue == b.queue || c.Queue == b.tries })
 	delete(s.boxes, name)
 	s.note()
 	b.end()
@@ -287,7 +289,12 @@ func (s *Shelf) Drop() error {
 	clear(s.boxes)
 	s.note()
 	s.unsaved = nil
-	return errors.Join(s.disk.DropQueues(prefix+s.id.String()+"/"), s.disk.DropQueues(triesPrefix+s.id.String()+"/"))
+	return Remove(s.id, s.disk)
+}
+
+// Remove takes away all that is on disk of a device's inboxes, which are not open.
+func Remove(id device.ID, disk message.Queues) error {
+	return errors.Join(disk.DropQueues(prefix+id.String()+"/"), disk.DropQueues(triesPrefix+id.String()+"/"))
 }
 
 // Empty reports whether there is no inbox.

@@ -63,6 +63,13 @@ func (m *Mailbox) Close() {
 	m.ring()
 }
 
+// Closed reports whether what is put in is dropped.
+func (m *Mailbox) Closed() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.closed
+}
+
 func (m *Mailbox) ring() {
 	select {
 	case m.bell <- struct{}{}:

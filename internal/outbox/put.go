@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"slices"
 	"time"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
@@ -91,6 +92,7 @@ func (p *putting) known(m message.Outgoing) bool {
 	case end != nil:
 		p.receipts = append(p.receipts, message.Receipt{ID: m.ID, Outcome: end.Outcome, Err: end.err(), Sequence: end.sequence, Duplicate: true})
 	default:
+		e.waiters = slices.DeleteFunc(e.waiters, func(w waiter) bool { return w.box.Closed() }) // those who asked before and have gone
 		e.waiters = append(e.waiters, waiter{box: p.box, id: m.ID, duplicate: true})
 		if e.state != writing { // else keep tells all who wait
 			p.box.Put(message.Receipt{ID: m.ID, Outcome: message.Stored, Sequence: e.sequence, Duplicate: true}) // now: it may end any time

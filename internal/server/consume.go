@@ -13,6 +13,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/conn"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/inbox"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
 )
 
@@ -195,21 +196,20 @@ func (s *messaging) AnswerCalls(stream grpc.BidiStreamingServer[pb.AnswerCallsRe
 	if err := s.permitFilters(ctx, "AnswerCalls", id, answerer.Filters()); err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	taking, stopTaking := context.WithCancelCause(ctx)
+	giving, stopGiving := context.WithCancelCause(ctx)
 	go func() {
-		err := receiveAnswers(stream, answerer, first)
-		stopTaking(errAppEnded)
-		ended <- err
+		if err := receiveAnswers(stream, answerer, first); err != nil {
+			stopGiving(err)
+		}
+		answerer.Finish() // the results of what it has answered are still to come
 	}()
-	err = giveCalls(taking, id, stream, answerer)
+	err = giveCalls(giving, id, stream, answerer)
 	switch {
-	case errors.Is(context.Cause(taking), errAppEnded) && ctx.Err() == nil:
-		err = <-ended
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	}
-	if err == nil {
+	case giving.Err() != nil:
+		return about(id, context.Cause(giving))
+	case errors.Is(err, message.ErrMailboxClosed):
 		return nil
 	}
 	return about(id, err)

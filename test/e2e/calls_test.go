@@ -63,8 +63,15 @@ func TestAnAppAnswersThePlatformsCalls(t *testing.T) {
 			t.Errorf("%d answers were sent and %d refused", sent, refused)
 		}
 	}
+	// What was answered before the app closed its side still gets its result.
+	if err := stream.Send(&pb.AnswerCallsRequest{Answers: []*pb.CallAnswer{{Call: 12345}}}); err != nil {
+		t.Fatal(err)
+	}
 	if err := stream.CloseSend(); err != nil {
 		t.Fatal(err)
+	}
+	if r, open := <-results; !open || r.GetReason() != pb.ErrorReason_ERROR_REASON_CALL_UNKNOWN {
+		t.Errorf("the last result is %v", r)
 	}
 	if _, open := <-results; open {
 		t.Error("the stream goes on")
