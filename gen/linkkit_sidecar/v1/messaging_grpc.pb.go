@@ -59,7 +59,7 @@ type MessagingServiceClient interface {
 	// Consume delivers the messages of an inbox: a named queue on disk that collects what matches its filters from when it is first
 	// consumed until DeleteInbox, whether an app reads or not, over restarts of app and sidecar. The app answers each message with done,
 	// retry or drop; one that has no answer in `visibility_timeout`, or whose stream breaks, comes again. Streams that consume the same
-	// inbox share its messages. The platform gets its acknowledgement (QoS 1) only when the message is on disk in every inbox that matches.
+	// inbox share its messages. When the app closes its side, the stream ends: it could answer no more. The platform gets its acknowledgement (QoS 1) only when the message is on disk in every inbox that matches.
 	Consume(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConsumeRequest, ConsumeResponse], error)
 	// ListInboxes tells of the inboxes of a device.
 	ListInboxes(ctx context.Context, in *ListInboxesRequest, opts ...grpc.CallOption) (*ListInboxesResponse, error)
@@ -197,7 +197,7 @@ type MessagingServiceServer interface {
 	// Consume delivers the messages of an inbox: a named queue on disk that collects what matches its filters from when it is first
 	// consumed until DeleteInbox, whether an app reads or not, over restarts of app and sidecar. The app answers each message with done,
 	// retry or drop; one that has no answer in `visibility_timeout`, or whose stream breaks, comes again. Streams that consume the same
-	// inbox share its messages. The platform gets its acknowledgement (QoS 1) only when the message is on disk in every inbox that matches.
+	// inbox share its messages. When the app closes its side, the stream ends: it could answer no more. The platform gets its acknowledgement (QoS 1) only when the message is on disk in every inbox that matches.
 	Consume(grpc.BidiStreamingServer[ConsumeRequest, ConsumeResponse]) error
 	// ListInboxes tells of the inboxes of a device.
 	ListInboxes(context.Context, *ListInboxesRequest) (*ListInboxesResponse, error)
