@@ -161,8 +161,11 @@ func (r *run) printStatus(s *pb.DeviceStatus) error {
 	if n.GetMessagesUnclaimed() > 0 {
 		row("messages", "%s that nobody had asked for", plural(n.GetMessagesUnclaimed(), "message", "messages"))
 	}
-	if n.GetMessagesSent()+n.GetMessagesUnknown() > 0 {
-		row("sent", "%s; of %d more the acknowledgement did not come", plural(n.GetMessagesSent(), "message", "messages"), n.GetMessagesUnknown())
+	if n.GetMessagesSent() > 0 {
+		row("sent", "%s", plural(n.GetMessagesSent(), "message", "messages"))
+	}
+	if n.GetMessagesUnknown() > 0 {
+		row("unknown", "%s whose acknowledgement had not come when the link was lost", plural(n.GetMessagesUnknown(), "message", "messages"))
 	}
 	q := s.GetQueue()
 	if q.GetStoredMessages() > 0 {
