@@ -75,9 +75,14 @@ func (l *level) expired(now time.Time) (all []*Entry) {
 			l.nearest = e.expires // one that is being sent is looked at again: it may come back
 		}
 	}
-	if all != nil { // those in the middle too
-		l.entries = slices.DeleteFunc(l.entries, func(e *Entry) bool { return e.state == gone })
-		l.next = 0
+	if all != nil {
+		l.compact()
 	}
 	return all
+}
+
+// compact lets go of all entries that have ended, those in the middle too.
+func (l *level) compact() {
+	l.entries = slices.DeleteFunc(l.entries, func(e *Entry) bool { return e.state == gone })
+	l.next = 0
 }

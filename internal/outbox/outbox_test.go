@@ -331,6 +331,12 @@ func TestADiskThatIsFullTakesNothingAndLosesNothing(t *testing.T) {
 	if r := h.put(msg(3, key("k"))); len(r) != 1 || !errors.Is(r[0].Err, statedir.ErrDiskFull) {
 		t.Errorf("receipts %+v", r)
 	}
+	for i := range uint64(100) {
+		h.put(msg(100 + i))
+	}
+	if n := len(h.levels[0].entries); n != 2 {
+		t.Errorf("what was not taken stays in memory: %d entries", n)
+	}
 	got, entries := h.send() // what was to make room is there still
 	if !slices.Equal(got, []string{"1", "2"}) {
 		t.Errorf("sent %v", got)

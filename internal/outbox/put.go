@@ -196,4 +196,7 @@ func (p *putting) undo(err error) {
 			w.box.Put(message.Receipt{ID: w.id, Outcome: message.Failed, Err: err})
 		}
 	}
+	for i := range b.levels { // an app that tries again and again while the disk is full must leave nothing behind
+		b.levels[i].compact()
+	}
 }
