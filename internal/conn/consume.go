@@ -2,7 +2,6 @@ package conn
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"time"
 
@@ -211,7 +210,6 @@ func (f *filing) wantFilters(k *Keeper) {
 	f.wanting <- struct{}{}
 	defer func() { <-f.wanting }()
 	now := f.shelf.Filters()
-	slices.Sort(now)
 	if err := k.filters.add(now); err != nil { // a restart with more than the platform takes cannot be: they were held before
 		k.env.log.Error("the filters of the inboxes cannot be subscribed to", "device", k.id, "error", err)
 		return
@@ -227,10 +225,8 @@ func (f *filing) run(ctx context.Context, k *Keeper) {
 		case a := <-f.arrivals:
 			f.file(ctx, k, f.gather(a))
 		case <-ctx.Done():
-			select {
-			case a := <-f.arrivals:
-				f.file(ctx, k, f.gather(a))
-			default:
+			for len(f.arrivals) > 0 { // this is the only one who takes
+				f.file(ctx, k, f.gather(<-f.arrivals))
 			}
 			return
 		}
@@ -333,32 +329,7 @@ func (k *Keeper) tickInboxes(now time.Time) {
 		return
 	}
 	lost := f.shelf.Tick(now)
-	for why, n := range map[event.DropReason]uint64{event.DropInboxFull: lost.Full, event.DropDeadLetter: lost.Dead, event.DropByConsumer: lost.Dropped} {
-		if n > 0 {
-			k.dropped(why, lost.Topic, n)
-		}
-	}
-}
-
-// countDrops adds to the counters. mu is held.
-func (k *Keeper) countDrops(why event.DropReason, n uint64) {
-	c := &k.status.Counters
-	counter, known := map[event.DropReason]*uint64{
-		event.DropUnclaimed: &c.Unclaimed, event.DropSlowReader: &c.SlowReader, event.DropInboxFull: &c.InboxFull,
-		event.DropDeadLetter: &c.DeadLetters, event.DropByConsumer: &c.ByConsumer, event.DropInboxStorage: &c.InboxStorage,
-	}[why]
-	if known {
-		*counter += n
-	}
-}
-
-// tellDrops tells of drops that were too soon after the last ones to be told at once.
-func (k *Keeper) tellDrops(now time.Time) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, why := range slices.Sorted(maps.Keys(k.drops)) {
-		if d := k.drops[why]; d.untold > 0 && now.Sub(d.told) >= time.Minute {
-			k.tellDrop(why, d)
-		}
-	}
+	k.dropped(event.DropInboxFull, lost.Topic, lost.Full)
+	k.dropped(event.DropDeadLetter, lost.Topic, lost.Dead)
+	k.dropped(event.DropByConsumer, lost.Topic, lost.Dropped)
 }

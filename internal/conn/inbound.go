@@ -1,6 +1,8 @@
 package conn
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
@@ -14,9 +16,7 @@ func (k *Keeper) inbound(m message.Incoming, ack func()) {
 	called := k.answerers.offer(m)
 	matched, slow := k.readers.offer(m)
 	filed := k.fileLater(m, ack)
-	if slow > 0 {
-		k.dropped(event.DropSlowReader, m.Topic, uint64(slow))
-	}
+	k.dropped(event.DropSlowReader, m.Topic, uint64(slow))
 	if matched == 0 && !called && !filed {
 		k.dropped(event.DropUnclaimed, m.Topic, 1)
 	}
@@ -53,9 +53,12 @@ type drop struct {
 
 // dropped counts n messages, and tells of each reason at most once a minute: a flood of messages must not become a flood of events.
 func (k *Keeper) dropped(why event.DropReason, topic string, n uint64) {
+	if n == 0 {
+		return
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.countDrops(why, n)
+	*dropCounter(&k.status.Counters, why) += n
 	if k.drops == nil {
 		k.drops = drops{}
 	}
@@ -75,4 +78,33 @@ func (k *Keeper) dropped(why event.DropReason, topic string, n uint64) {
 func (k *Keeper) tellDrop(why event.DropReason, d *drop) {
 	k.env.events.Publish(event.MessagesDropped{Count: d.untold, Reason: why, Topic: d.topic}, k.statusLocked())
 	d.told, d.untold = time.Now(), 0
+}
+
+// tellDrops tells of drops that were too soon after the last ones to be told at once.
+func (k *Keeper) tellDrops(now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, why := range slices.Sorted(maps.Keys(k.drops)) {
+		if d := k.drops[why]; d.untold > 0 && now.Sub(d.told) >= time.Minute {
+			k.tellDrop(why, d)
+		}
+	}
+}
+
+// dropCounter is where drops for a reason are counted.
+func dropCounter(c *event.Counters, why event.DropReason) *uint64 {
+	switch why {
+	case event.DropSlowReader:
+		return &c.SlowReader
+	case event.DropInboxFull:
+		return &c.InboxFull
+	case event.DropDeadLetter:
+		return &c.DeadLetters
+	case event.DropByConsumer:
+		return &c.ByConsumer
+	case event.DropInboxStorage:
+		return &c.InboxStorage
+	case event.DropUnclaimed:
+	}
+	return &c.Unclaimed
 }
