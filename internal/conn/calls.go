@@ -3,6 +3,7 @@ package conn
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -164,7 +165,7 @@ func (a *Answerer) reopen(results []message.Receipt) (last bool) {
 	defer a.mu.Unlock()
 	a.given -= len(results)
 	for _, r := range results {
-		if c := a.open[r.ID]; c != nil && r.Outcome == message.Failed && isOffline(r.Err) {
+		if c := a.open[r.ID]; c != nil && r.Outcome == message.Failed && errors.Is(r.Err, ErrNotOnline) {
 			c.answered = false
 		}
 	}
@@ -259,7 +260,7 @@ func (x *answerers) offer(m message.Incoming) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for i, a := range x.all {
-		if matchesAny(a.filters, m.Topic) {
+		if platform.MatchAny(a.filters, m.Topic) {
 			x.last++
 			a.give(x.last, m)
 			x.all = append(append(x.all[:i:i], x.all[i+1:]...), a)

@@ -59,8 +59,6 @@ func (f *Failure) Is(target error) bool {
 	return target == ErrNoCredential && f.Cause == event.CauseNoCredential
 }
 
-func isOffline(err error) bool { return errors.Is(err, ErrNotOnline) }
-
 // storage marks a failure of the state directory. A full disk is told apart: it passes.
 func storage(err error) error {
 	if err == nil || errors.Is(err, statedir.ErrDiskFull) {

@@ -167,17 +167,6 @@ func (r *Subscription) ring() {
 	}
 }
 
-func (r *Subscription) matches(topic string) bool { return matchesAny(r.filters, topic) }
-
-func matchesAny(filters []string, topic string) bool {
-	for _, f := range filters {
-		if platform.MatchFilter(f, topic) {
-			return true
-		}
-	}
-	return false
-}
-
 // readers are the subscriptions of one device.
 type readers struct {
 	mu  sync.Mutex
@@ -205,7 +194,7 @@ func (x *readers) now() []*Subscription {
 // offer hands a message to all that match, and tells how many those were and how many of them dropped another for it.
 func (x *readers) offer(m message.Incoming) (matched, dropped int) {
 	for _, r := range x.now() {
-		if r.matches(m.Topic) {
+		if platform.MatchAny(r.filters, m.Topic) {
 			matched++
 			if r.offer(m) {
 				dropped++

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
 )
 
 // Box is one inbox. All of it is guarded by the Shelf's mu.
@@ -104,7 +105,7 @@ func (b *Box) remove(sequence uint64) []message.Change {
 	return changes
 }
 
-func (b *Box) wants(topic string) bool { return matches(b.settings.Filters, topic) }
+func (b *Box) wants(topic string) bool { return platform.MatchAny(b.settings.Filters, topic) }
 
 // add makes a message ready for a consumer.
 func (b *Box) add(e *entry) {
@@ -251,5 +252,3 @@ func (b *Box) info() Info {
 	}
 	return i
 }
-
-func pushLater(b *Box, e *entry) { heap.Push(&b.later, e) }

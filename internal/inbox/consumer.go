@@ -93,7 +93,7 @@ func (c *Consumer) Now() (batch Batch, changed <-chan struct{}, next time.Time, 
 		b.take(e)
 		b.delivery++
 		e.delivery, e.due = b.delivery, now.Add(c.visibility)
-		pushLater(b, e)
+		heap.Push(&b.later, e)
 		c.out[e.delivery] = e
 		batch.Deliveries = append(batch.Deliveries, Delivery{Number: e.delivery, Message: *e.m, Count: e.count + 1, Sequence: e.sequence})
 	}

@@ -438,7 +438,7 @@ func FuzzInboxRecord(f *testing.F) {
 		}
 		_, again, err := newEntry(1, m)
 		if err != nil {
-			t.Skip("a year that JSON does not have") // the only thing that can be read and not written
+			return // a year that JSON does not have: the only thing that can be read and not written
 		}
 		if back, err := decode(again); err != nil || back.Topic != m.Topic || back.QoS != m.QoS || !bytes.Equal(back.Payload, m.Payload) {
 			t.Errorf("%+v became %+v, %v", m, back, err)

@@ -201,17 +201,10 @@ func (s *Shelf) note() {
 }
 
 // Wants reports whether a message on the topic goes into an inbox. It waits for nothing.
-func (s *Shelf) Wants(topic string) bool { return matches(*s.wanted.Load(), topic) }
+func (s *Shelf) Wants(topic string) bool { return platform.MatchAny(*s.wanted.Load(), topic) }
 
-// Filters are those of all inboxes, one for each inbox that has it.
-func (s *Shelf) Filters() (all []string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, b := range s.boxes {
-		all = append(all, b.settings.Filters...)
-	}
-	return all
-}
+// Filters are those of all inboxes, sorted, none twice. They are the Shelf's: do not change them.
+func (s *Shelf) Filters() []string { return *s.wanted.Load() }
 
 // Arrive puts messages into every inbox that wants them, and returns when they are on disk. It is for one goroutine.
 func (s *Shelf) Arrive(messages []message.Incoming) error {
@@ -414,13 +407,4 @@ func (s *Shelf) buryOne(b *Box, e *entry) error {
 	s.losses.Dead++
 	s.losses.Topic = e.topic
 	return nil
-}
-
-func matches(filters []string, topic string) bool {
-	for _, f := range filters {
-		if platform.MatchFilter(f, topic) {
-			return true
-		}
-	}
-	return false
 }

@@ -24,7 +24,7 @@ func AutoSubscribed(id device.ID, topic string) bool {
 		return true
 	}
 	if own, found := afterDevice(topic, "/sys", id); found {
-		return matchAny(autoSystem, own)
+		return MatchAny(autoSystem, own)
 	}
 	if own, found := afterDevice(topic, "/ext/session", id); found {
 		return MatchFilter("combine/+", own) && strings.HasSuffix(own, "_reply")
@@ -56,7 +56,8 @@ func afterDevice(topic, prefix string, id device.ID) (rest string, found bool) {
 	return topic, true
 }
 
-func matchAny(filters []string, topic string) bool {
+// MatchAny reports whether one of the filters matches the topic.
+func MatchAny(filters []string, topic string) bool {
 	for _, filter := range filters {
 		if MatchFilter(filter, topic) {
 			return true
