@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -63,27 +64,26 @@ func (s *messaging) Consume(stream grpc.BidiStreamingServer[pb.ConsumeRequest, p
 		return err
 	}
 	c := &consumption{consumer: consumer, stream: stream}
-	ended := make(chan error, 1)
-	taking, stopTaking := context.WithCancelCause(ctx)
-	go func() {
-		err := c.receive(first)
-		stopTaking(errAppEnded)
-		ended <- err
-	}()
-	err = c.deliver(taking)
+	delivering, stop := context.WithCancelCause(ctx)
+	go func() { stop(cmp.Or(c.receive(first), errAppEnded)) }()
+	return endOf(ctx, delivering, id, c.deliver(delivering), errAppEnded)
+}
+
+var errAppEnded = errors.New("the app has closed its side")
+
+// endOf is how a stream ends whose work ran under inner, a part of ctx, and ended with err. done is the good end.
+func endOf(ctx, inner context.Context, id device.ID, err, done error) error {
 	switch {
-	case errors.Is(context.Cause(taking), errAppEnded) && ctx.Err() == nil:
-		err = <-ended // nil when the app has closed its side
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case inner.Err() != nil:
+		err = context.Cause(inner)
 	}
-	if err == nil {
+	if errors.Is(err, done) {
 		return nil
 	}
 	return about(id, err)
 }
-
-var errAppEnded = errors.New("the app has ended the stream")
 
 // consumption is one Consume.
 type consumption struct {
@@ -196,27 +196,18 @@ func (s *messaging) AnswerCalls(stream grpc.BidiStreamingServer[pb.AnswerCallsRe
 	if err := s.permitFilters(ctx, "AnswerCalls", id, answerer.Filters()); err != nil {
 		return err
 	}
-	giving, stopGiving := context.WithCancelCause(ctx)
+	giving, stop := context.WithCancelCause(ctx)
 	go func() {
 		if err := receiveAnswers(stream, answerer, first); err != nil {
-			stopGiving(err)
+			stop(err)
 		}
 		answerer.Finish() // the results of what it has answered are still to come
 	}()
-	err = giveCalls(giving, id, stream, answerer)
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case giving.Err() != nil:
-		return about(id, context.Cause(giving))
-	case errors.Is(err, message.ErrMailboxClosed):
-		return nil
-	}
-	return about(id, err)
+	return endOf(ctx, giving, id, giveCalls(giving, stream, answerer), message.ErrMailboxClosed)
 }
 
 func giveCalls(
-	ctx context.Context, id device.ID, stream grpc.BidiStreamingServer[pb.AnswerCallsRequest, pb.AnswerCallsResponse], answerer *conn.Answerer,
+	ctx context.Context, stream grpc.BidiStreamingServer[pb.AnswerCallsRequest, pb.AnswerCallsResponse], answerer *conn.Answerer,
 ) error {
 	for {
 		b, err := answerer.Take(ctx)
@@ -236,7 +227,7 @@ func giveCalls(
 			})
 		}
 		if err := stream.Send(response); err != nil {
-			return about(id, err)
+			return err
 		}
 	}
 }

@@ -200,7 +200,7 @@ func (e *notPermitted) Error() string {
 		with = e.device.String()
 	}
 	if e.topic != "" {
-		with += fmt.Sprintf(" on %.300q", e.topic)
+		with += fmt.Sprintf(" on %.*q", maxTopicTold, e.topic)
 	}
 	return fmt.Sprintf("the policy does not let %s do %s with %s: it takes a rule in the sidecar's configuration", e.caller, e.operation, with)
 }
