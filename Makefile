@@ -20,7 +20,7 @@ tools := buf golangci-lint gotestsum grpcurl protoc-gen-go-grpc
 # and, for a host name that it has fixed, namespaces of its own (unshare, ip); strace kills a process at any system call;
 # mosquitto is a broker that is not ours.
 test_packages := gcc libc6-dev iproute2 mosquitto python3 python3-venv strace util-linux
-requirements  := $(wildcard test/*/requirements.txt)
+requirements  := $(wildcard test/*/requirements.txt) clients/python/requirements.txt
 
 .PHONY: all
 all: build test lint ## build, test and lint (the default)
@@ -38,9 +38,16 @@ run: build bin/grpcurl ## run a sidecar with the platform on your desk, no cloud
 	bin/linkkit-sidecar dev $(ARGS)
 
 .PHONY: test
-test: bin/gotestsum test-deps ## run all tests with the race detector (PACKAGES=./internal/conn ARGS='-run Takeover')
+test: test-go test-python ## run all tests
+
+.PHONY: test-go
+test-go: bin/gotestsum test-deps ## run the tests in Go with the race detector (PACKAGES=./internal/conn ARGS='-run Takeover')
 	@# -count=1: some tests build and run the command, of which go's cache of test results knows nothing.
 	bin/gotestsum --format pkgname-and-test-fails -- -race -count=1 -timeout 8m $(ARGS) $(PACKAGES)
+
+.PHONY: test-python
+test-python: build test-deps ## run the tests of the Python client (PYTEST='-k consumer')
+	cd clients/python && PYTHONPATH=src ../../.venv/bin/python -m pytest -q $(PYTEST)
 
 .PHONY: test-deps
 test-deps: $(if $(requirements),.venv/installed) ## install what the tests need beside Go (Debian packages as root; Python ones into .venv)
@@ -100,28 +107,39 @@ fuzz: ## run each fuzz target for FUZZTIME (FUZZTIME=10s PACKAGES=./internal/pla
 	fi
 
 .PHONY: lint
-lint: bin/golangci-lint bin/buf ## check code, protos, formatting, the contract's promises and go.mod
+lint: bin/golangci-lint bin/buf .venv/installed ## check code, protos, formatting, the contract's promises and go.mod
 	bin/golangci-lint run
+	cd clients/python && ../../.venv/bin/ruff check -q && ../../.venv/bin/ruff format --check -q && ../../.venv/bin/mypy
 	bin/buf lint
 	bin/buf format --diff --exit-code
 	bin/buf breaking proto --exclude-imports --against proto/contract.binpb
 	go mod tidy -diff
 
 .PHONY: format
-format: bin/golangci-lint bin/buf ## format code and protos
+format: bin/golangci-lint bin/buf .venv/installed ## format code and protos
 	bin/golangci-lint fmt
+	cd clients/python && ../../.venv/bin/ruff check -q --fix-only && ../../.venv/bin/ruff format -q
 	bin/buf format --write
 
 # proto/contract.binpb is all that was ever promised: an incompatible change stops here and in lint, whatever the history of a
 # clone. What has not left your machine is not promised yet: `git checkout proto/contract.binpb` takes it back.
+python := clients/python/src
+stubs  := linkkit_sidecar/v1 linkkit_sidecar/sandbox/v1
+
 .PHONY: generate
-generate: bin/buf bin/protoc-gen-go-grpc ## generate gen/ from proto/, and add what is new to proto/contract.binpb
+generate: bin/buf bin/protoc-gen-go-grpc .venv/installed ## generate gen/ and the Python stubs from proto/, and add what is new to proto/contract.binpb
 	@if [[ -e proto/contract.binpb ]] && ! bin/buf breaking proto --exclude-imports --against proto/contract.binpb; then \
 		echo 'This breaks what proto/contract.binpb promises. CONTRIBUTING.md, "The contract", says what can be done.' >&2; \
 		exit 1; \
 	fi
 	bin/buf generate
 	bin/buf build proto --exclude-source-info --output proto/contract.binpb
+	@# The services' Python modules are written by protoc's own plugin, which buf cannot call. It writes none for a file without services.
+	cd $(python) && rm -f $(stubs:%=%/*_pb2*)
+	bin/buf generate --template clients/python/buf.gen.yaml
+	bin/buf build proto --as-file-descriptor-set --output - | .venv/bin/python -m grpc_tools.protoc --descriptor_set_in=/dev/stdin \
+		--grpc_python_out=$(python) $$(cd proto && grep -l '^service ' $(stubs:%=%/*.proto))
+	cd $(python) && for stub in $(stubs:%=%/*_grpc.pyi); do [[ -e $${stub%i} ]] || rm $$stub; done
 
 .PHONY: tools
 tools: $(tools:%=bin/%) ## build all tools into bin/

@@ -1,0 +1,329 @@
+"""What the blocking client runs for handlers: a consumer of an inbox, and the answering of calls.
+
+Both are a stream in two directions, read by one thread, with handlers on others.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+
+import grpc
+
+from . import _convert, errors, models
+from ._feeds import Persistence, broken, ended
+from ._verdict import answer
+from .v1 import messaging_pb2
+
+log = logging.getLogger("linkkit_sidecar")
+
+W = TypeVar("W", bound="Worker")
+
+
+class Worker:
+    """A stream that brings work and takes answers. It runs from the beginning until `close`, and is resumed when the sidecar restarts."""
+
+    def __init__(
+        self, name: str, workers: int, open_stream: Callable[[Iterator[Any]], Any], persistence: Persistence, forget: Callable[[Any], None]
+    ) -> None:
+        if workers < 1:
+            raise ValueError(f"{workers} workers: give 1 or more")
+        self._open = open_stream
+        self._persistence = persistence
+        self._forget = forget
+        self._work: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._answers: list[Any] = []
+        self._epoch = 0  # counts streams: an answer belongs to the one that brought the work
+        self._busy = 0  # handlers that run
+        self._unsettled = 0  # answers that were sent and not told to be on disk, or handed out
+        self._stopping = threading.Event()
+        self._failure: errors.SidecarError | None = None
+        self._granted = threading.Event()
+        self._ended = threading.Event()
+        self._call: Any = None
+        self._threads = [threading.Thread(target=self._handle, name=f"{name}-{i}", daemon=True) for i in range(workers)]
+        self._threads.append(threading.Thread(target=self._run, name=name, daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    # For those who derive from it.
+
+    def _first(self) -> Any:
+        """The request that opens the stream."""
+        raise NotImplementedError
+
+    def _batch(self, answers: list[Any]) -> Any:
+        """The request that carries answers."""
+        raise NotImplementedError
+
+    def _read(self, response: Any) -> Iterator[Any]:
+        """What there is to do in a response. `self._unsettled` is for it to count down; the lock is held."""
+        raise NotImplementedError
+
+    def _do(self, work: Any) -> Any:
+        """Do a piece of work and return the answer, or None for none."""
+        raise NotImplementedError
+
+    # For those who use it.
+
+    def wait_granted(self, timeout: float) -> None:
+        """Wait until the platform has granted all topics on the link that is up.
+
+        Args:
+            timeout: Seconds to wait. The device need not be online yet.
+
+        Raises:
+            DeadlineExceededError: They were not granted in time.
+            SidecarError: It cannot go on.
+        """
+        granted = self._granted.wait(timeout)
+        if self._failure is not None:
+            raise self._failure
+        if not granted:
+            raise errors.DeadlineExceededError(f"the topics were not granted within {timeout:g} s: is the device online?")
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until it ends: until `close` is called, in a handler or another thread, or it cannot go on.
+
+        Args:
+            timeout: Seconds to wait; None is without a bound.
+
+        Raises:
+            DeadlineExceededError: It goes on.
+            SidecarError: What ended it.
+        """
+        if not self._ended.wait(timeout):
+            raise errors.DeadlineExceededError(f"it still runs after {timeout:g} s")
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Take no more work, let handlers that run come to their end, send their answers, then end the stream.
+
+        Args:
+            timeout: Seconds to wait for handlers and for answers to be on disk. What has no answer then comes again.
+        """
+        inside = threading.current_thread() in self._threads
+        with self._lock:
+            self._stopping.set()
+            self._changed.notify_all()
+            if not inside:  # a handler cannot wait for itself; its answer is still sent
+                self._changed.wait_for(lambda: self._ended.is_set() or not (self._busy or self._answers or self._unsettled), timeout)
+        if inside:
+            return
+        self._end()
+        for thread in self._threads:
+            thread.join(timeout)
+        self._forget(self)
+
+    def __enter__(self: W) -> W:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # Its threads.
+
+    def _end(self) -> None:
+        with self._lock:
+            self._stopping.set()
+            self._ended.set()
+            self._changed.notify_all()
+            call = self._call
+        if call is not None:
+            call.cancel()
+        for _ in self._threads:
+            self._work.put(None)
+        self._granted.set()
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            error = self._stream()
+            if self._ended.is_set():
+                return
+            with self._lock:
+                self._answers.clear()  # of deliveries that come again
+                self._unsettled = 0
+                self._changed.notify_all()
+            if self._stopping.is_set():
+                self._end()
+                return
+            try:
+                pause = self._persistence.pause_after(error)
+            except errors.SidecarError as final:
+                self._failure = final
+                log.error("%s ended: %s", threading.current_thread().name, final)
+                self._end()
+                return
+            self._ended.wait(pause)
+
+    def _stream(self) -> errors.SidecarError:
+        over = threading.Event()
+        with self._lock:
+            self._epoch += 1
+            epoch = self._epoch
+        try:
+            call = self._open(self._requests(over))
+        except errors.SidecarError as error:
+            over.set()
+            return error
+        with self._lock:
+            self._call = call
+            if self._ended.is_set():
+                call.cancel()
+        try:
+            for response in call:
+                self._persistence.works()
+                if response.granted:
+                    self._granted.set()
+                with self._lock:
+                    work = list(self._read(response))
+                    self._changed.notify_all()
+                for one in work:
+                    self._work.put((epoch, one))
+                if self._stopping.is_set():
+                    with self._lock:
+                        if not (self._busy or self._answers or self._unsettled):
+                            return ended()
+            return ended()
+        except grpc.RpcError as error:
+            return broken(error)
+        finally:
+            with self._lock:
+                self._call = None
+                over.set()
+                self._changed.notify_all()
+
+    def _requests(self, over: threading.Event) -> Iterator[Any]:
+        yield self._first()
+        while True:
+            with self._lock:
+                self._changed.wait_for(lambda: self._answers or over.is_set() or self._ended.is_set())
+                if over.is_set() or self._ended.is_set():
+                    return
+                answers, self._answers = self._answers, []
+                self._unsettled += len(answers)
+            yield self._batch(answers)
+
+    def _handle(self) -> None:
+        while True:
+            work = self._work.get()
+            if work is None:
+                return
+            epoch, piece = work
+            with self._lock:
+                if self._stopping.is_set() or epoch != self._epoch:
+                    continue  # it comes again
+                self._busy += 1
+            try:
+                done = self._do(piece)
+            except BaseException:
+                log.exception("a handler failed beyond repair")
+                done = None
+            with self._lock:
+                self._busy -= 1
+                if done is not None and epoch == self._epoch:
+                    self._answers.append(done)
+                elif done is not None:
+                    log.warning("an answer came after its stream was gone: the message comes again")
+                self._changed.notify_all()
+                last = self._stopping.is_set() and not self._busy
+            if last:
+                self._finish()
+
+    def _finish(self) -> None:
+        """End it after the last handler of a worker that is stopping, when `close` was called inside a handler."""
+        with self._lock:
+            self._changed.wait_for(lambda: self._ended.is_set() or not (self._answers or self._unsettled), 10.0)
+        self._end()
+
+
+class Consumer(Worker):
+    """Runs a handler for each message of an inbox. See `SidecarClient.consume`."""
+
+    def __init__(
+        self,
+        handler: Callable[[models.Delivery], Any],
+        open: messaging_pb2.OpenInbox,
+        retry_delay: float,
+        on_gap: Callable[[models.Gap], None] | None,
+        workers: int,
+        *rest: Any,
+    ) -> None:
+        self._handler = handler
+        self._inbox = open
+        self._retry_delay = retry_delay
+        self._on_gap = on_gap
+        super().__init__(f"linkkit-sidecar-consumer-{open.inbox}", workers, *rest)
+
+    def _first(self) -> messaging_pb2.ConsumeRequest:
+        return messaging_pb2.ConsumeRequest(open=self._inbox)
+
+    def _batch(self, answers: list[Any]) -> messaging_pb2.ConsumeRequest:
+        return messaging_pb2.ConsumeRequest(answers=answers)
+
+    def _read(self, response: messaging_pb2.ConsumeResponse) -> Iterator[Any]:
+        self._unsettled = max(0, self._unsettled - len(response.settled) - len(response.stale))
+        if response.stale:
+            log.warning("%d answers to inbox %s came too late: those messages come again", len(response.stale), self._inbox.inbox)
+        if response.missed:
+            yield models.Gap(response.missed, f"inbox {self._inbox.inbox} dropped messages to make room, or found them damaged")
+        yield from response.deliveries
+
+    def _do(self, work: Any) -> Any:
+        if isinstance(work, models.Gap):
+            log.warning("%d messages are missing: %s", work.missed, work.detail)
+            if self._on_gap is not None:
+                self._on_gap(work)
+            return None
+        returned: object = None
+        error: BaseException | None = None
+        try:
+            returned = self._handler(models.Delivery(_convert.message(work.message), work.count, work.sequence))
+        except Exception as raised:
+            error = raised
+        return answer(work.delivery, returned, error, work.count, self._retry_delay)
+
+
+class CallHandler(Worker):
+    """Answers calls from the platform by a function. It can still be called as that function. See `SidecarClient.on_call`."""
+
+    def __init__(self, handler: Callable[[models.Call], bytes | str], first: messaging_pb2.AnswerCallsRequest, workers: int, *rest: Any) -> None:
+        self._handler = handler
+        self._opening = first
+        super().__init__("linkkit-sidecar-calls", workers, *rest)
+
+    def __call__(self, call: models.Call) -> bytes | str:
+        return self._handler(call)
+
+    def _first(self) -> messaging_pb2.AnswerCallsRequest:
+        return self._opening
+
+    def _batch(self, answers: list[Any]) -> messaging_pb2.AnswerCallsRequest:
+        return messaging_pb2.AnswerCallsRequest(answers=answers)
+
+    def _read(self, response: messaging_pb2.AnswerCallsResponse) -> Iterator[Any]:
+        self._unsettled = max(0, self._unsettled - len(response.results))
+        for result in response.results:
+            if result.outcome == messaging_pb2.OUTCOME_FAILED:
+                log.warning("the answer to a call was not sent: %s [%s]", result.detail, _convert.reason_name(result.reason))
+        return iter(response.calls)
+
+    def _do(self, work: Any) -> Any:
+        try:
+            payload = self._handler(_convert.call(work))
+        except Exception:
+            log.exception("a handler of calls failed on %s: the platform gets no answer", work.topic)
+            return None
+        if isinstance(payload, str):
+            payload = payload.encode()
+        if not isinstance(payload, bytes):
+            log.error("a handler of calls returned %s: return bytes or str; the platform gets no answer", type(payload).__name__)
+            return None
+        return messaging_pb2.CallAnswer(call=work.call, payload=payload)

@@ -1,0 +1,1 @@
+"""The sandbox: the platform on your desk."""

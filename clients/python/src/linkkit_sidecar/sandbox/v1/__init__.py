@@ -1,0 +1,1 @@
+"""The sandbox's protocol, as generated; nothing here is public."""

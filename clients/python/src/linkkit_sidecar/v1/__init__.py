@@ -1,0 +1,1 @@
+"""The protocol, as generated; nothing here is public."""
