@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc
 import pytest
+from twin import BlockedClient
 
 from linkkit_sidecar import Device, DeviceSecret, Endpoint, SidecarClient, TlsSettings
 from linkkit_sidecar.sandbox.v1 import sandbox_pb2, sandbox_pb2_grpc
@@ -147,10 +148,16 @@ def device(platform: Platform) -> tuple[Device, DeviceSecret]:
     return platform.device()
 
 
+@pytest.fixture(params=[SidecarClient, BlockedClient], ids=["blocking", "asyncio"])
+def make_client(request: pytest.FixtureRequest) -> Any:
+    """The class of the blocking client, and the asyncio one made to look like it."""
+    return request.param
+
+
 @pytest.fixture
-def client(sidecar: Sidecar, platform: Platform, device: tuple[Device, DeviceSecret]) -> Iterator[SidecarClient]:
+def client(make_client: Any, sidecar: Sidecar, platform: Platform, device: tuple[Device, DeviceSecret]) -> Iterator[SidecarClient]:
     """A client whose device is online."""
-    with SidecarClient(sidecar.address, device=device[0]) as made:
+    with make_client(sidecar.address, device=device[0]) as made:
         made.connect(credential=device[1], endpoint=platform.endpoint, tls=platform.tls)
         yield made
 

@@ -70,6 +70,10 @@ class Worker:
         """Do a piece of work and return the answer, or None for none."""
         raise NotImplementedError
 
+    def _settles(self, answer: Any) -> bool:
+        """Whether the sidecar tells what became of this answer."""
+        return True
+
     # For those who use it.
 
     def wait_granted(self, timeout: float) -> None:
@@ -208,7 +212,7 @@ class Worker:
                 if over.is_set() or self._ended.is_set():
                     return
                 answers, self._answers = self._answers, []
-                self._unsettled += len(answers)
+                self._unsettled += sum(map(self._settles, answers))
             yield self._batch(answers)
 
     def _handle(self) -> None:
@@ -267,6 +271,9 @@ class Consumer(Worker):
 
     def _batch(self, answers: list[Any]) -> messaging_pb2.ConsumeRequest:
         return messaging_pb2.ConsumeRequest(answers=answers)
+
+    def _settles(self, answer: Any) -> bool:
+        return bool(answer.verdict != messaging_pb2.VERDICT_RETRY)  # of these nothing more is heard but that one came too late
 
     def _read(self, response: messaging_pb2.ConsumeResponse) -> Iterator[Any]:
         self._unsettled = max(0, self._unsettled - len(response.settled) - len(response.stale))

@@ -481,9 +481,12 @@ class SidecarClient:
     def _device(self, device: models.Device | None) -> device_pb2.Device | None:
         return _convert.device(device if device is not None else self._default)
 
-    def _usable(self) -> None:
+    def _check_fork(self) -> None:
         if self._forked:
             raise errors.ForkedError("this client was made before the process forked")
+
+    def _usable(self) -> None:
+        self._check_fork()
         if self._closed:
             raise errors.ClientClosedError("the client is closed")
 
@@ -509,8 +512,7 @@ class SidecarClient:
         """What opens a stream; it has no deadline, and ends by being cancelled."""
 
         def open_stream(request: Any) -> Any:
-            if self._forked:
-                raise errors.ForkedError("this client was made before the process forked")
+            self._check_fork()
             return rpc(request, metadata=self._target.metadata)
 
         return open_stream

@@ -1,0 +1,223 @@
+"""The asyncio client's publisher."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Any
+
+import grpc
+
+from . import _convert, errors, models
+from ._feeds import Persistence, broken, ended
+from ._pending import Pending, Settle
+from .v1 import device_pb2, messaging_pb2
+
+log = logging.getLogger("linkkit_sidecar")
+
+
+class Publisher:
+    """Publishes many messages without waiting for each; they travel in batches that grow with the load.
+
+    Messages of one publisher are sent in their order. Over a restart of the sidecar it goes on: STORED messages are given again by their
+    keys, so none is lost and none is taken twice; a CONFIRMED one that was under way gets `OutcomeUnknownError`.
+    """
+
+    def __init__(
+        self,
+        device: device_pb2.Device | None,
+        window: int,
+        open_stream: Callable[[AsyncIterator[messaging_pb2.PublishStreamRequest]], Any],
+        persistence: Persistence,
+        forget: Callable[[Any], None],
+    ) -> None:
+        if window < 1:
+            raise ValueError(f"a window of {window}: give 1 or more")
+        self._device = device
+        self._window = window
+        self._open = open_stream
+        self._persistence = persistence
+        self._forget = forget
+        self._pending = Pending()
+        self._work = asyncio.Event()  # something to send
+        self._room = asyncio.Condition()  # fewer without a receipt
+        self._closing = False
+        self._failure: errors.SidecarError | None = None
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="linkkit-sidecar-publisher")
+
+    async def publish(
+        self,
+        topic: str,
+        payload: bytes | str,
+        *,
+        qos: int = 1,
+        assurance: models.Assurance = models.Assurance.CONFIRMED,
+        ttl: int = 0,
+        priority: int = 0,
+        key: str = "",
+        wait_end: bool = False,
+        timeout: float | None = None,
+    ) -> asyncio.Future[models.Receipt]:
+        """Hand a message over, and return a future of its receipt: awaiting the call waits for room, awaiting the future for the receipt.
+
+        Args:
+            topic: The topic, without wildcards; at most 128 bytes.
+            payload: At most 256 KiB; a str is sent as UTF-8.
+            qos: 0 or 1. With 0 nothing acknowledges the message: its receipt says SENT.
+            assurance: CONFIRMED: the receipt is the platform's acknowledgement. STORED: that it is on disk.
+            ttl: STORED: after how many seconds it expires if it was not sent, at most a year; 0 is the sidecar's default.
+            priority: STORED: 0 to 9; those with a higher one are sent first.
+            key: STORED: an idempotency key, at most 128 bytes. None given: the publisher makes one up.
+            wait_end: STORED: the receipt comes when the message has ended, not when it is on disk.
+            timeout: While as many messages as the window holds have no receipt, wait for room this many seconds; None is without a bound.
+
+        Returns:
+            A future of the `Receipt`. It raises what went wrong with this message: `NotOnlineError`, `OutcomeUnknownError`, `LimitError`,
+            `InvalidRequestError`, `ExpiredError` and others.
+
+        Raises:
+            DeadlineExceededError: There was no room in time; the message was not taken.
+            ClientClosedError: The publisher was closed.
+            SidecarError: The publisher cannot go on.
+        """
+        message = _convert.outgoing(topic, payload, qos, assurance, ttl, priority, key)
+        if len(self._pending) >= self._window:
+            await self._wait_room(
+                lambda: len(self._pending) < self._window or self._closing,
+                timeout,
+                lambda: f"{self._window} messages have no receipt yet, and none came within {timeout:g} s",
+            )
+        if self._failure is not None:
+            raise self._failure
+        if self._closing:
+            raise errors.ClientClosedError("the publisher is closed")
+        future: asyncio.Future[models.Receipt] = asyncio.get_running_loop().create_future()
+        self._pending.add(message, _settle(future), wait_end)
+        self._work.set()
+        return future
+
+    async def flush(self, timeout: float | None = None) -> None:
+        """Wait until every message that was handed over has its receipt, good or bad.
+
+        Args:
+            timeout: Seconds to wait; None is without a bound.
+
+        Raises:
+            DeadlineExceededError: Some have none yet.
+        """
+        await self._wait_room(lambda: not len(self._pending), timeout, lambda: f"{len(self._pending)} messages have no receipt after {timeout:g} s")
+
+    async def close(self, timeout: float = 30.0) -> None:
+        """Wait for the receipts that are due, then end the stream.
+
+        Args:
+            timeout: Seconds to wait. What has no receipt then gets an error: `OutcomeUnknownError` if it was under way.
+        """
+        if not self._closing:
+            self._closing = True
+            await self._told()
+            try:
+                await self.flush(timeout)
+            except errors.DeadlineExceededError as error:
+                log.warning("a publisher was closed early: %s", error)
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        _tell(self._pending.give_up(errors.ClientClosedError("the publisher was closed before this message was sent")))
+        await self._told()
+        self._forget(self)
+
+    async def __aenter__(self) -> Publisher:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def _wait_room(self, enough: Callable[[], bool], timeout: float | None, otherwise: Callable[[], str]) -> None:
+        async def wait() -> None:
+            async with self._room:
+                await self._room.wait_for(enough)
+
+        try:
+            await asyncio.wait_for(wait(), timeout)
+        except asyncio.TimeoutError:
+            raise errors.DeadlineExceededError(otherwise()) from None
+
+    async def _told(self) -> None:
+        async with self._room:
+            self._room.notify_all()
+
+    # Its task.
+
+    async def _run(self) -> None:
+        while True:
+            error = await self._stream()
+            _tell(self._pending.broke(error))
+            await self._told()
+            try:
+                pause = self._persistence.pause_after(error)
+            except errors.SidecarError as final:
+                self._failure = final
+                self._closing = True
+                _tell(self._pending.give_up(final))
+                await self._told()
+                return
+            await asyncio.sleep(pause)
+
+    async def _stream(self) -> errors.SidecarError:
+        """Run one stream until it breaks, and return why."""
+        if not self._pending.queued:
+            self._work.clear()
+            await self._work.wait()
+        over = asyncio.Event()
+        try:
+            call = self._open(self._requests(over))
+        except errors.SidecarError as error:
+            return error
+        try:
+            async for response in call:
+                self._persistence.works()
+                settled = self._pending.receive(response.receipts)
+                if settled:
+                    _tell(settled)
+                    await self._told()
+            return ended()
+        except grpc.RpcError as error:
+            return broken(error)
+        finally:
+            over.set()
+            self._work.set()
+            call.cancel()
+
+    async def _requests(self, over: asyncio.Event) -> AsyncIterator[messaging_pb2.PublishStreamRequest]:
+        """What a stream sends, until it is over: what is queued then is the next one's."""
+        first = True
+        while True:
+            while not self._pending.queued and not over.is_set():
+                self._work.clear()
+                await self._work.wait()
+            await asyncio.sleep(0)  # let who publishes in a loop fill the batch
+            if over.is_set():
+                return
+            batch = self._pending.take()
+            if batch:
+                yield messaging_pb2.PublishStreamRequest(device=self._device if first else None, messages=batch)
+                first = False
+
+
+def _settle(future: asyncio.Future[models.Receipt]) -> Settle:
+    def settle(result: models.Receipt | errors.SidecarError) -> None:
+        if future.done():
+            return  # its owner does not want to know
+        if isinstance(result, errors.SidecarError):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+    return settle
+
+
+def _tell(settled: list[tuple[Settle, models.Receipt | errors.SidecarError]]) -> None:
+    for settle, result in settled:
+        settle(result)
