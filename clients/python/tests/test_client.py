@@ -74,6 +74,17 @@ def test_a_publisher_keeps_order_and_gives_each_message_its_receipt(client, plat
     assert platform.published(device[0]) == payloads
 
 
+def test_a_publisher_whose_stream_is_refused_says_why(make_client, sidecar):
+    with make_client(sidecar.address) as client:
+        publisher = client.publisher()
+        future = publisher.publish("/a/b/c", b"")
+        with pytest.raises(lk.InvalidRequestError) as raised:
+            future.result(10)
+        assert raised.value.reason == "DEVICE_AMBIGUOUS"
+        with pytest.raises(lk.InvalidRequestError):
+            publisher.publish("/a/b/c", b"")
+
+
 def test_a_publisher_loses_nothing_stored_over_a_killed_sidecar(client, platform, device, sidecar):
     topic = device[0].topic("user/update")
     stop = threading.Event()
@@ -147,7 +158,7 @@ def test_events_go_on_where_they_broke(client, platform, device, sidecar):
         client.disconnect()
         client.connect(endpoint=platform.endpoint, tls=platform.tls)
         seen = until(events, lk.Online)
-        assert any(isinstance(e, lk.Disconnected) for e in seen)
+        assert any(isinstance(e, lk.Disconnected) for e in seen), seen
         sidecar.kill()
         sidecar.start()
         seen = until(events, lk.Online)

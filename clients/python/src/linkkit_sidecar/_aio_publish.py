@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 
 from . import _convert, errors, models
+from ._aio_streams import end
 from ._feeds import Persistence, broken, ended
 from ._pending import Pending, Settle
 from .v1 import device_pb2, messaging_pb2
@@ -45,7 +46,7 @@ class Publisher:
         self._room = asyncio.Condition()  # fewer without a receipt
         self._closing = False
         self._failure: errors.SidecarError | None = None
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="linkkit-sidecar-publisher")
+        self._tasks = [asyncio.get_running_loop().create_task(self._run(), name="linkkit-sidecar-publisher")]
 
     async def publish(
         self,
@@ -122,8 +123,7 @@ class Publisher:
                 await self.flush(timeout)
             except errors.DeadlineExceededError as error:
                 log.warning("a publisher was closed early: %s", error)
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        await end(self._tasks)
         _tell(self._pending.give_up(errors.ClientClosedError("the publisher was closed before this message was sent")))
         await self._told()
         self._forget(self)

@@ -20,6 +20,20 @@ S = TypeVar("S", bound="Stream[Any]")
 _AHEAD = 4  # answers that are read before the one who iterates wants them; what is beyond waits in the sidecar, which counts
 
 
+async def end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel tasks, wait for their end, and forget them.
+
+    A task that was cancelled knows its last frames, and they the call: gRPC keeps the connection as long as somebody knows a call.
+    """
+    current = asyncio.current_task()
+    others = [task for task in tasks if task is not current]
+    tasks.clear()
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others)
+
+
 class Stream(Generic[T]):
     """What the sidecar streams, as an async iterator.
 
@@ -37,7 +51,7 @@ class Stream(Generic[T]):
         self._final: errors.SidecarError | None = None  # what ended it, known before all items were taken
         self._failure: errors.SidecarError | None = None  # the same, once they were
         self._closed = False
-        self._task = asyncio.get_running_loop().create_task(self._pump(), name=name)
+        self._tasks = [asyncio.get_running_loop().create_task(self._pump(), name=name)]
 
     async def _pump(self) -> None:
         while True:
@@ -112,8 +126,7 @@ class Stream(Generic[T]):
     async def close(self) -> None:
         """End the stream. No item comes after it, and no task of it is left."""
         self._closed = True
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        await end(self._tasks)
         if self._read.full():  # make room: nobody shall wait for what is no longer told
             self._read.get_nowait()
         self._read.put_nowait(None)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import grpc
 
 from . import _convert, errors, models
+from ._aio_streams import end
 from ._feeds import Persistence, broken, ended
 from ._verdict import answer
 from .v1 import messaging_pb2
@@ -51,8 +52,9 @@ class Worker:
         self._granted = asyncio.Event()
         self._ended = asyncio.Event()
         loop = asyncio.get_running_loop()
+        self._name = name
         self._handlers = [loop.create_task(self._handle(), name=f"{name}-{i}") for i in range(workers)]
-        self._task = loop.create_task(self._run(), name=name)
+        self._tasks = [*self._handlers, loop.create_task(self._run(), name=name)]
         self._finishing: asyncio.Task[None] | None = None
 
     # For those who derive from it.
@@ -142,12 +144,8 @@ class Worker:
         self._stopping = True
         self._ended.set()
         self._granted.set()
-        current = asyncio.current_task()
-        tasks = [task for task in (*self._handlers, self._task) if task is not current]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        self._handlers.clear()
+        await end(self._tasks)
         await self._tell()
 
     async def _tell(self) -> None:
@@ -164,7 +162,7 @@ class Worker:
                 pause = self._persistence.pause_after(error)
             except errors.SidecarError as final:
                 self._failure = final
-                log.error("%s ended: %s", self._task.get_name(), final)
+                log.error("%s ended: %s", self._name, final)
                 await self._end()
                 return
             await asyncio.sleep(pause)

@@ -16,6 +16,9 @@ MAX_BATCH_BYTES = 512 << 10
 _ENDS = frozenset({messaging_pb2.OUTCOME_ACKNOWLEDGED, messaging_pb2.OUTCOME_SENT})
 _STORED = messaging_pb2.OUTCOME_STORED
 
+# With these the sidecar refuses a stream when it is opened: no message of it was looked at.
+_REFUSALS = (errors.InvalidRequestError, errors.NotFoundError, errors.CallerError)
+
 Settle = Callable[["models.Receipt | errors.SidecarError"], None]
 """Called once with what became of a message."""
 
@@ -42,6 +45,7 @@ class Pending:
         self._sent: dict[int, Entry] = {}
         self._next = 1
         self._keys = uuid.uuid4().hex
+        self._answered = False  # the stream has brought receipts
 
     def __len__(self) -> int:
         return len(self._queue) + len(self._sent)
@@ -75,6 +79,7 @@ class Pending:
     def receive(self, receipts: Iterable[messaging_pb2.Receipt]) -> list[tuple[Settle, models.Receipt | errors.SidecarError]]:
         """Note receipts and return what is settled by them, for the caller to tell outside its lock."""
         settled: list[tuple[Settle, models.Receipt | errors.SidecarError]] = []
+        self._answered = True
         for receipt in receipts:
             entry = self._sent.get(receipt.id)
             if entry is None:
@@ -87,6 +92,10 @@ class Pending:
 
     def broke(self, error: errors.SidecarError) -> list[tuple[Settle, models.Receipt | errors.SidecarError]]:
         """Note that the stream broke: queue again what can be, and return the rest with its error."""
+        if isinstance(error, _REFUSALS) and not self._answered:
+            settled: list[tuple[Settle, models.Receipt | errors.SidecarError]] = [(entry.settle, error) for entry in self._sent.values()]
+            self._sent.clear()
+            return settled
         unknown: list[tuple[Settle, models.Receipt | errors.SidecarError]] = []
         again: list[Entry] = []
         for entry in self._sent.values():
@@ -96,6 +105,7 @@ class Pending:
                 lost = errors.OutcomeUnknownError(f"the stream to the sidecar broke before the receipt came: {error.detail}")
                 unknown.append((entry.settle, lost))
         self._sent.clear()
+        self._answered = False
         self._queue.extendleft(reversed(again))
         return unknown
 
