@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,18 @@ def _parts(error: grpc.RpcError) -> tuple[str, str, list[tuple[str, Any]]]:
     return (code.name if code is not None else "UNKNOWN"), read.details() or "", [(key, value) for key, value in read.trailing_metadata() or ()]
 
 
-def to_error(error: grpc.RpcError, cut: type[errors.SidecarError] | None = None) -> errors.SidecarError:
+class Deadline:
+    """When a call has to be over."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def passed(self) -> bool:
+        """Tell whether it has passed, or will in a moment: the sidecar counts from when the call reached it, by its own clock."""
+        return time.monotonic() >= self._end - 0.1
+
+
+def to_error(error: grpc.RpcError, deadline: Deadline | None = None, cut: type[errors.SidecarError] | None = None) -> errors.SidecarError:
     """Make an exception of this package of what gRPC raised; a `cut` for a call whose connection was lost before the answer came."""
     code, details, trailers = _parts(error)
     found = dict(trailers)
@@ -104,6 +116,9 @@ def to_error(error: grpc.RpcError, cut: type[errors.SidecarError] | None = None)
         elif packed.Unpack(bad):
             violations += [errors.FieldViolation(one.field, one.description) for one in bad.field_violations]
     kind = errors.class_for(reason, code)
+    if not reason and code in ("UNKNOWN", "CANCELLED") and deadline is not None and deadline.passed():
+        # The sidecar was the first to notice, and resets the stream, which gRPC has no good name for.
+        return errors.DeadlineExceededError("the call's time has passed", code="DEADLINE_EXCEEDED")
     if cut is not None and code == "UNAVAILABLE" and not reason and not _unsent(details):
         return cut(f"the connection to the sidecar was lost before the answer came: {details}", code=code)
     if not details:

@@ -16,7 +16,7 @@ from ._blocking import EventStream, MessageStream
 from ._blocking_publish import Publisher
 from ._blocking_work import CallHandler, Consumer
 from ._feeds import EventFeed, MessageFeed, Persistence
-from ._rpc import Target, may_repeat, to_error
+from ._rpc import Deadline, Target, may_repeat, to_error
 from .v1 import connectivity_pb2, connectivity_pb2_grpc, device_pb2, messaging_pb2, messaging_pb2_grpc
 
 __all__ = ["CallHandler", "Consumer", "EventStream", "MessageStream", "Publisher", "SidecarClient"]
@@ -497,16 +497,18 @@ class SidecarClient:
         """
         self._usable()
         bound = self._timeout if timeout is None else timeout
+        deadline = Deadline(bound)
         try:
             return rpc(request, timeout=bound, metadata=self._target.metadata)
         except grpc.RpcError as error:
             if not may_repeat(error, repeat):
-                raise to_error(error, cut) from None
+                raise to_error(error, deadline, cut) from None
         self.wait_ready(min(self._start_timeout, bound))
+        deadline = Deadline(bound)
         try:
             return rpc(request, timeout=bound, metadata=self._target.metadata)
         except grpc.RpcError as error:
-            raise to_error(error, cut) from None
+            raise to_error(error, deadline, cut) from None
 
     def _opener(self, rpc: Any) -> Callable[[Any], Any]:
         """What opens a stream; it has no deadline, and ends by being cancelled."""
