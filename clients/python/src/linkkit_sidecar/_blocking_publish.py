@@ -39,6 +39,7 @@ class Publisher:
             raise ValueError(f"a window of {window}: give 1 or more")
         self._device = device
         self._window = window
+        self._low = window * 3 // 4
         self._open = open_stream
         self._persistence = persistence
         self._forget = forget
@@ -193,7 +194,8 @@ class Publisher:
                 self._persistence.works()
                 with self._lock:
                     settled = self._pending.receive(response.receipts)
-                    if settled:
+                    # Who waits for room is woken when there is some for a batch: a message at a time would make batches of one.
+                    if settled and len(self._pending) <= self._low:
                         self._room.notify_all()
                 _tell(settled)
             return ended()

@@ -50,6 +50,8 @@ class Target:
             # What TLS and HTTP/2 call authority; a socket's path is none.
             self.options.append(("grpc.default_authority", "localhost"))
         self.credentials: grpc.ChannelCredentials | None = None
+        if ca_file and self.address.startswith("unix:"):
+            raise ValueError("leave ca_file out: a Unix socket has no TLS, it knows who calls")
         if ca_file:
             self.credentials = grpc.ssl_channel_credentials(
                 Path(ca_file).read_bytes(),
@@ -60,9 +62,10 @@ class Target:
         if token_file:
             self.metadata = [("authorization", "Bearer " + Path(token_file).read_text(encoding="utf-8").strip())]
 
-    def nobody(self, within: float) -> errors.SidecarUnavailableError:
+    def nobody(self, within: float, why: str = "") -> errors.SidecarUnavailableError:
         """The error for an address at which nobody answers."""
-        return errors.SidecarUnavailableError(f"no sidecar answered at {self.address} within {within:g} s", code="UNAVAILABLE")
+        detail = f"no sidecar answered at {self.address} within {within:g} s" + (f": {why}" if why else "")
+        return errors.SidecarUnavailableError(detail, code="UNAVAILABLE")
 
 
 def may_repeat(error: grpc.RpcError, idempotent: bool) -> bool:

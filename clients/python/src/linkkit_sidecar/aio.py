@@ -90,11 +90,7 @@ class SidecarClient:
         Raises:
             SidecarUnavailableError: None did in time.
         """
-        bound = self._start_timeout if timeout is None else timeout
-        try:
-            await asyncio.wait_for(self._rpc.channel.channel_ready(), bound)
-        except asyncio.TimeoutError:
-            raise self._target.nobody(bound) from None
+        await self._wait_ready(self._start_timeout if timeout is None else timeout)
 
     async def register(
         self,
@@ -493,6 +489,12 @@ class SidecarClient:
             self._stubs = _Stubs(self._target)
         return self._stubs
 
+    async def _wait_ready(self, bound: float, why: str = "") -> None:
+        try:
+            await asyncio.wait_for(self._rpc.channel.channel_ready(), bound)
+        except asyncio.TimeoutError:
+            raise self._target.nobody(bound, why) from None
+
     async def _call(self, rpc: Any, request: Any, timeout: float | None, repeat: bool = False, cut: type[errors.SidecarError] | None = None) -> Any:
         """Make a unary call. One that never left is made again once a sidecar listens; one that was cut too, if it may be repeated.
 
@@ -505,7 +507,8 @@ class SidecarClient:
         except grpc.RpcError as error:
             if not may_repeat(error, repeat):
                 raise to_error(error, deadline, cut) from None
-        await self.wait_ready(min(self._start_timeout, bound))
+            why = to_error(error).detail
+        await self._wait_ready(min(self._start_timeout, bound), why)
         deadline = Deadline(bound)
         try:
             return await rpc(request, timeout=bound, metadata=self._target.metadata)

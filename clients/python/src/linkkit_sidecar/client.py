@@ -96,14 +96,7 @@ class SidecarClient:
             SidecarUnavailableError: None did in time.
         """
         self._usable()
-        bound = self._start_timeout if timeout is None else timeout
-        ready = grpc.channel_ready_future(self._channel)
-        try:
-            ready.result(bound)
-        except grpc.FutureTimeoutError:
-            raise self._target.nobody(bound) from None
-        finally:
-            ready.cancel()
+        self._wait_ready(self._start_timeout if timeout is None else timeout)
 
     def register(
         self,
@@ -490,6 +483,15 @@ class SidecarClient:
         if self._closed:
             raise errors.ClientClosedError("the client is closed")
 
+    def _wait_ready(self, bound: float, why: str = "") -> None:
+        ready = grpc.channel_ready_future(self._channel)
+        try:
+            ready.result(bound)
+        except grpc.FutureTimeoutError:
+            raise self._target.nobody(bound, why) from None
+        finally:
+            ready.cancel()
+
     def _call(self, rpc: Any, request: Any, timeout: float | None, repeat: bool = False, cut: type[errors.SidecarError] | None = None) -> Any:
         """Make a unary call. One that never left is made again once a sidecar listens; one that was cut too, if it may be repeated.
 
@@ -503,7 +505,8 @@ class SidecarClient:
         except grpc.RpcError as error:
             if not may_repeat(error, repeat):
                 raise to_error(error, deadline, cut) from None
-        self.wait_ready(min(self._start_timeout, bound))
+            why = to_error(error).detail
+        self._wait_ready(min(self._start_timeout, bound), why)
         deadline = Deadline(bound)
         try:
             return rpc(request, timeout=bound, metadata=self._target.metadata)
