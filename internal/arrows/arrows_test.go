@@ -27,15 +27,16 @@ var arrows = map[string]string{
 	"trust":      "",
 	"statedir":   "",
 	"message":    "",
-	"admin":      "event",
+	"measure":    "",
+	"admin":      "conn device event measure store",
 	"config":     "device",
 	"event":      "device",
 	"platform":   "device",
 	"credential": "device statedir",
-	"store":      "device message statedir",
-	"outbox":     "device message",
+	"store":      "device measure message statedir",
+	"outbox":     "device measure message",
 	"inbox":      "device message platform",
-	"conn":       "credential device event inbox message outbox platform statedir trust", // what it stores, it asks of an interface
+	"conn":       "credential device event inbox measure message outbox platform statedir trust", // what it stores, it asks of an interface
 	"server":     "conn credential device event inbox message outbox platform statedir trust",
 	"sandbox":    "device platform statedir", // the platform knows nothing of sidecars
 	"cli":        "admin config conn credential device event inbox outbox platform sandbox server statedir store trust",

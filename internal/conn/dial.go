@@ -31,36 +31,45 @@ func newDialer(extraCA []*x509.Certificate) *dialer {
 	return &dialer{extraCA: extraCA, now: time.Now, configs: map[TLS]*tls.Config{}}
 }
 
+// greeting is what a server showed of itself.
+type greeting struct {
+	warnings     []event.Warning
+	certificates Certificates
+}
+
 // dial connects to the target until ctx ends. Errors are *Failure, or a *platform.FieldError for a target that validate refuses.
-func (d *dialer) dial(ctx context.Context, t Target, id device.ID) (net.Conn, []event.Warning, error) {
+func (d *dialer) dial(ctx context.Context, t Target, id device.ID) (net.Conn, greeting, error) {
 	host, port, err := t.Endpoint.Resolve(id.ProductKey)
 	if err != nil {
-		return nil, nil, err
+		return nil, greeting{}, err
 	}
 	address, err := t.dialTarget(host, port)
 	if err != nil {
-		return nil, nil, err
+		return nil, greeting{}, err
 	}
 	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, nil, dialFailure(err, host, address)
+		return nil, greeting{}, dialFailure(err, host, address)
 	}
 	if t.TLS.PlainTCP {
-		return raw, []event.Warning{{Code: event.WarnPlainTCP, Detail: "the link to " + address + " is plain TCP: signature and messages are readable on the way"}}, nil
+		return raw, greeting{warnings: []event.Warning{{
+			Code:   event.WarnPlainTCP,
+			Detail: "the link to " + address + " is plain TCP: signature and messages are readable on the way",
+		}}}, nil
 	}
 	config, err := d.config(t.TLS)
 	if err != nil {
 		_ = raw.Close()
-		return nil, nil, &Failure{Cause: event.CauseTLSOther, Detail: err.Error(), Err: err}
+		return nil, greeting{}, &Failure{Cause: event.CauseTLSOther, Detail: err.Error(), Err: err}
 	}
 	config = config.Clone() // shares the session cache
 	config.ServerName = host
 	secure := tls.Client(nameCuts{raw}, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
-		return nil, nil, handshakeFailure(err, host, address)
+		return nil, greeting{}, handshakeFailure(err, host, address)
 	}
-	return secure, d.warnings(t, secure.ConnectionState(), host, config.RootCAs), nil
+	return secure, d.greeting(t, secure.ConnectionState(), host, config.RootCAs), nil
 }
 
 // config is the tls.Config for a way of trusting.
@@ -115,23 +124,24 @@ func intermediates(state tls.ConnectionState) *x509.CertPool {
 	return pool
 }
 
-// warnings says what should be looked at in a TLS connection that works.
-func (d *dialer) warnings(t Target, state tls.ConnectionState, host string, roots *x509.CertPool) []event.Warning {
-	var all []event.Warning
+// greeting says until when the certificates of a TLS connection hold, and what should be looked at although it works.
+func (d *dialer) greeting(t Target, state tls.ConnectionState, host string, roots *x509.CertPool) greeting {
+	g := greeting{certificates: Certificates{Leaf: state.PeerCertificates[0].NotAfter}}
 	chains := state.VerifiedChains
 	if t.TLS.SkipHostnameVerification {
-		all = append(all, event.Warning{
+		g.warnings = append(g.warnings, event.Warning{
 			Code:   event.WarnHostnameNotVerified,
 			Detail: "the certificate's name was not verified: " + describe(state.PeerCertificates[0]),
 		})
 		chains, _ = verifyChain(state, roots) // again: TLS keeps only chains that it verified itself
 	}
 	if root := longestRoot(chains); root != nil {
+		g.certificates.Root = root.NotAfter
 		if w := trust.Warning(root, d.now()); w != "" {
-			all = append(all, event.Warning{Code: event.WarnRootExpires, Detail: host + ": " + w})
+			g.warnings = append(g.warnings, event.Warning{Code: event.WarnRootExpires, Detail: host + ": " + w})
 		}
 	}
-	return all
+	return g
 }
 
 // longestRoot is the root that holds longest of those by which a server can be trusted; nil when there is none.

@@ -105,6 +105,9 @@ func TestARootThatEndsSoonIsWarnedOf(t *testing.T) {
 	ca := newAuthority(t, "ending root", inYears(1))
 	b := serve(t, ca.issue(t, time.Now().AddDate(0, 6, 0), host), func(p *peer) { p.accept(); p.serveOn() })
 	l := openLink(t, attemptAt(b.secure(host, ca.pem)))
+	if c := l.Certificates(); !c.Root.Equal(ca.cert.NotAfter) || !c.Leaf.Before(c.Root) || c.Leaf.Before(time.Now().AddDate(0, 5, 0)) {
+		t.Errorf("the certificates end %+v", c)
+	}
 	w := l.Warnings()
 	if len(w) != 1 || w[0].Code != event.WarnRootExpires || !strings.Contains(w[0].Detail, "ending root") ||
 		!strings.Contains(w[0].Detail, inYears(1).UTC().Format(time.DateOnly)) {

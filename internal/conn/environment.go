@@ -65,6 +65,7 @@ type environment struct {
 	outbox            outbox.Options
 	inbox             inbox.Options
 	rates             Rates
+	measures          *measures
 }
 
 func newEnvironment(o Options) *environment {
@@ -72,7 +73,9 @@ func newEnvironment(o Options) *environment {
 	env := &environment{
 		credentials: o.Credentials, desired: o.Desired, events: o.Events, log: o.Log, dialer: d, open: d.openMQTT,
 		version: o.Version, connectsPerMinute: o.ConnectsPerMinute, outbox: o.Outbox, inbox: o.Inbox, rates: o.Rates,
+		measures: newMeasures(),
 	}
+	env.outbox.OnDisk, env.inbox.Counters = env.measures.stored.onDisk, &env.measures.deliveries
 	if o.Queues != nil {
 		env.queues = storedQueues{o.Queues}
 	}

@@ -354,7 +354,7 @@ func overPipe(t *testing.T, script func(p *peer)) link {
 		defer func() { _ = server.Close() }()
 		script(newPeer(t, server))
 	})
-	l, err := logIn(t.Context(), client, nil, attemptAt(Target{}))
+	l, err := logIn(t.Context(), client, greeting{}, attemptAt(Target{}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -357,6 +357,7 @@ func (l *fakeLink) Failure() *Failure {
 
 func (l *fakeLink) SessionPresent() bool             { return false }
 func (l *fakeLink) Warnings() []event.Warning        { return nil }
+func (l *fakeLink) Certificates() Certificates       { return Certificates{} }
 func (l *fakeLink) Traffic() (received, sent uint64) { return 4, 100 }
 
 func (l *fakeLink) Close(context.Context) {

@@ -99,6 +99,24 @@ func (s *filters) standing(names []string) (epoch uint64, changed <-chan struct{
 	return epoch, s.changed, nil
 }
 
+// count tells how those that are wanted stand on the link that is up.
+func (s *filters) count() (all Filters) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.wanted {
+		switch {
+		case f.users == 0 || s.epoch == 0:
+		case f.refused != nil:
+			all.Refused++
+		case f.granted == s.epoch:
+			all.Granted++
+		default:
+			all.Pending++
+		}
+	}
+	return all
+}
+
 func (s *filters) note() {
 	select {
 	case s.bell <- struct{}{}:

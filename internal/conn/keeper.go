@@ -79,7 +79,7 @@ func (k *Keeper) watch(s *Set, w wanted) *vigil {
 	ctx, stop := context.WithCancelCause(s.life)
 	v := &vigil{
 		k: k, settings: w.Settings, address: w.Settings.address(k.id), established: w.Established, stop: stop, done: make(chan struct{}),
-		backoff: backoff{min: w.Settings.ReconnectMin, max: w.Settings.ReconnectMax},
+		backoff: backoff{min: w.Settings.ReconnectMin, max: w.Settings.ReconnectMax}, since: time.Now(),
 	}
 	k.change(nil, func(st *event.Status) {
 		k.vigil, k.failure = v, nil
@@ -188,10 +188,17 @@ func (k *Keeper) statusLocked() event.Status {
 		o := k.outbox.Status()
 		s.Queue.StoredMessages, s.Queue.StoredBytes, s.Queue.OldestStored = o.Messages, o.Bytes, o.Oldest
 		c := &s.Counters
-		c.Stored, c.StoredSent, c.StoredExpired = o.Counters.Stored, o.Counters.Sent, o.Counters.Expired
-		c.StoredDropped, c.StoredRefused = o.Counters.Dropped, o.Counters.Refused
+		addOutbox(c, o.Counters)
 	}
 	return s
+}
+
+func addOutbox(c *event.Counters, o outbox.Counters) {
+	c.Stored += o.Stored
+	c.StoredSent += o.Sent
+	c.StoredExpired += o.Expired
+	c.StoredDropped += o.Dropped
+	c.StoredRefused += o.Refused
 }
 
 // change edits the status and tells of it: all of it under one lock, so that events come in the order of the changes.

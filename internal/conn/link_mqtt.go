@@ -44,6 +44,8 @@ type link interface {
 	Failure() *Failure
 	SessionPresent() bool
 	Warnings() []event.Warning
+	// Certificates are those of the server, zero without TLS.
+	Certificates() Certificates
 	// Traffic counts bytes since the link began.
 	Traffic() (received, sent uint64)
 	// Publish hands a message over, for one goroutine at a time. It may wait for the peer to take bytes.
@@ -65,10 +67,10 @@ type pending interface {
 
 // mqttLink is a link over the MQTT library. There is a fresh client in each, and none is ever reused.
 type mqttLink struct {
-	client   mqtt.Client
-	guard    *guard
-	session  bool
-	warnings []event.Warning
+	client  mqtt.Client
+	guard   *guard
+	session bool
+	greeted greeting
 
 	mu      sync.Mutex
 	failure *Failure
@@ -77,16 +79,16 @@ type mqttLink struct {
 
 // openMQTT dials, logs in and waits for CONNACK, until ctx ends. Errors are those of dial, or *Failure.
 func (d *dialer) openMQTT(ctx context.Context, a attempt) (link, error) {
-	conn, warnings, err := d.dial(ctx, a.settings.Target, a.id)
+	conn, greeted, err := d.dial(ctx, a.settings.Target, a.id)
 	if err != nil {
 		return nil, err
 	}
-	return logIn(ctx, conn, warnings, a)
+	return logIn(ctx, conn, greeted, a)
 }
 
 // logIn makes a link of a connection, and closes the connection when that fails.
-func logIn(ctx context.Context, conn net.Conn, warnings []event.Warning, a attempt) (link, error) {
-	l := &mqttLink{guard: newGuard(conn), warnings: warnings, done: make(chan struct{})}
+func logIn(ctx context.Context, conn net.Conn, greeted greeting, a attempt) (link, error) {
+	l := &mqttLink{guard: newGuard(conn), greeted: greeted, done: make(chan struct{})}
 	l.client = mqtt.NewClient(l.options(a))
 
 	token := l.client.Connect()
@@ -188,8 +190,9 @@ func (l *mqttLink) Failure() *Failure {
 	return l.failure
 }
 
-func (l *mqttLink) SessionPresent() bool      { return l.session }
-func (l *mqttLink) Warnings() []event.Warning { return l.warnings }
+func (l *mqttLink) SessionPresent() bool       { return l.session }
+func (l *mqttLink) Warnings() []event.Warning  { return l.greeted.warnings }
+func (l *mqttLink) Certificates() Certificates { return l.greeted.certificates }
 func (l *mqttLink) Traffic() (received, sent uint64) {
 	return l.guard.bytesIn.Load(), l.guard.out.Load()
 }

@@ -34,7 +34,9 @@ func (s *Set) Publisher(id device.ID) (*Publisher, error) {
 // Publish hands messages over. Each gets one receipt, and a stored one that was taken another when it has ended.
 func (p *Publisher) Publish(messages []message.Outgoing) {
 	now, stored := make([]message.Outgoing, 0, len(messages)), []message.Outgoing(nil)
+	accepted := time.Now()
 	for _, m := range messages {
+		m.Accepted = accepted
 		if err := ValidateOutgoing(p.k.id, m); err != nil {
 			p.lane.box.Put(message.Receipt{ID: m.ID, Outcome: message.Failed, Err: err})
 			continue

@@ -21,11 +21,12 @@ const (
 
 // flight is one message that was handed to the link.
 type flight struct {
-	pending pending
-	qos     byte
-	entry   *outbox.Entry // of a STORED message
-	lane    *lane         // or else who sent it
-	id      uint64
+	pending  pending
+	qos      byte
+	entry    *outbox.Entry // of a STORED message
+	lane     *lane         // or else who sent it
+	id       uint64
+	accepted time.Time
 }
 
 // sender sends one device's messages over one link: so many at once, the lanes in turn, and the outbox in turn with the lanes.
@@ -84,7 +85,8 @@ func (s *sender) take(ctx context.Context) (flight, bool) {
 				s.giveBack(f)
 				return flight{}, false
 			}
-			f.pending, f.qos = s.l.Publish(m.Topic, m.QoS, m.Payload), m.QoS
+			f.pending, f.qos, f.accepted = s.l.Publish(m.Topic, m.QoS, m.Payload), m.QoS, m.Accepted
+			s.k.env.measures.of(&f).sent.Since(f.accepted)
 			return f, true
 		}
 		select {
@@ -169,6 +171,9 @@ func (s *sender) land(ctx context.Context) {
 		s.k.tally.flying.Add(-1)
 		if err == nil {
 			s.k.tally.sent.Add(1)
+			if f.qos > 0 { // nobody acknowledges the others
+				s.k.env.measures.of(&f).acknowledged.Since(f.accepted)
+			}
 		} else {
 			s.k.tally.unknown.Add(1)
 		}

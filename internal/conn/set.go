@@ -29,6 +29,7 @@ type Set struct {
 	mu      sync.Mutex
 	keepers map[device.ID]*Keeper
 	stored  map[device.ID]wanted // what Run brings up
+	past    event.Counters       // of devices that are no longer known
 }
 
 // NewSet reads which devices are known. It starts nothing: Run does.
@@ -208,6 +209,7 @@ func (s *Set) hold(ctx context.Context, id device.ID, create bool) (*Keeper, err
 func (s *Set) release(k *Keeper) {
 	s.mu.Lock()
 	if k.retire() {
+		s.past.Add(k.Status().Counters)
 		delete(s.keepers, k.id)
 		k.readers.finish(ErrUnknownDevice)
 		k.answerers.finish(ErrUnknownDevice)
@@ -326,7 +328,9 @@ func (s *Set) Forget(ctx context.Context, id device.ID, force bool) error {
 	}
 	k.readers.finish(ErrUnknownDevice)
 	k.answerers.finish(ErrUnknownDevice)
-	k.change(event.Forgotten{}, func(st *event.Status) { *st = event.Status{Device: id, State: event.Idle, StateTime: time.Now()} })
+	k.change(event.Forgotten{}, func(st *event.Status) {
+		*st = event.Status{Device: id, State: event.Idle, StateTime: time.Now(), Counters: st.Counters}
+	})
 	return nil
 }
 

@@ -50,6 +50,7 @@ func (k *Keeper) tick(now time.Time) {
 // tellEnded tells how STORED messages have ended.
 func (k *Keeper) tellEnded(all []outbox.Ended) {
 	for _, e := range all {
+		k.env.measures.ended[endingOf(e)].Add(e.Count)
 		told := event.StoredEnded{Outcome: int(e.Outcome), Reason: endReason(e.Why), Count: e.Count}
 		for _, r := range e.Ranges {
 			told.Ranges = append(told.Ranges, event.SequenceRange{First: r.First, Last: r.Last})
@@ -79,6 +80,9 @@ func (k *Keeper) dropOutbox() error {
 	k.mu.Lock()
 	box := k.outbox
 	k.outbox, k.dead = nil, true
+	if box != nil { // it takes no more; what Drop does to its counters is nothing that the device would count
+		addOutbox(&k.status.Counters, box.Status().Counters)
+	}
 	k.mu.Unlock()
 	switch {
 	case k.env.queues == nil:

@@ -28,6 +28,7 @@ type vigil struct {
 	attempts    int  // since the link last held
 	backoff     backoff
 	takeover    takeover
+	since       time.Time // when the device was to be online, or was it last
 
 	refusal  *Failure // why the device is rejected; written before rejected
 	rejected atomic.Bool
@@ -152,6 +153,7 @@ func (v *vigil) accepted(l link, cred credential.Credential, candidate bool) ste
 // online waits for the end of the link.
 func (v *vigil) online(ctx context.Context, l link, cred credential.Credential) step {
 	k, since := v.k, time.Now()
+	k.env.measures.online.Since(v.since)
 	k.lanes.open(v.settings.MaxQueued) // whoever hears that it is online may publish
 	news := event.WentOnline{SessionPresent: l.SessionPresent(), ConnackTime: since, Endpoint: v.address, Attempt: v.attempts}
 	k.change(news, func(s *event.Status) {
@@ -216,17 +218,22 @@ func autoSubscribes(c credential.Credential) bool {
 
 // lost tells why the link ended, and waits.
 func (v *vigil) lost(f *Failure, held time.Duration) step {
+	v.since = time.Now()
 	v.backoff.held(held)
 	if held >= steady {
 		v.attempts = 0
 	}
 	wait := v.backoff.next()
 	suspected, news := v.takeover.lost(f, held)
+	if news {
+		v.k.env.measures.takeovers.Add(1)
+	}
 	if suspected {
 		wait = max(wait, between(truceMin, truceMax))
 		f = &Failure{Cause: event.CauseTakeoverSuspected, Err: f, Detail: fmt.Sprintf(
 			"the server closed the link soon after accepting it, %d times in a row: another program seems to log in as this device", v.takeover.inARow)}
 	}
+	v.k.env.measures.losses.add(f.Cause)
 	return v.waiting(wait, f, func(next time.Time) event.Body {
 		v.k.change(event.Lost{Cause: f.Cause, Detail: f.Detail, NextAttempt: next, Held: held}, func(s *event.Status) {
 			s.Counters.Losses++
@@ -246,7 +253,10 @@ func (v *vigil) failed(f *Failure, candidate bool) step {
 	k := v.k
 	final := f.Refused() && f.Cause != event.CauseConnackServerUnavailable
 	if f.Refused() {
+		k.env.measures.refused(f.Code)
 		k.change(nil, func(s *event.Status) { s.Counters.Refusals++ })
+	} else {
+		k.env.measures.failures.add(f.Cause)
 	}
 	if final && !v.established {
 		return v.reject(f, candidate, event.Refused{Code: f.Code, Meaning: meaning(f).Meaning, Advice: meaning(f).Advice})
@@ -270,9 +280,11 @@ func meaning(f *Failure) platform.ConnackMeaning { return platform.Connack(f.Cod
 
 func (v *vigil) noCredential(err error) step {
 	if errors.Is(err, credential.ErrNotFound) {
+		v.k.env.measures.failures.add(event.CauseNoCredential)
 		f := &Failure{Cause: event.CauseNoCredential, Err: err, Detail: "the sidecar has no credential for the device: register it, or give one with Connect"}
 		return v.reject(f, false, event.AttemptFailed{Cause: f.Cause, Detail: f.Detail, Attempt: v.attempts})
 	}
+	v.k.env.measures.failures.add(event.CauseStorage)
 	f := &Failure{Cause: event.CauseStorage, Err: storage(err), Detail: "the stored credential cannot be used: " + err.Error()}
 	return v.waiting(v.backoff.max, f, func(next time.Time) event.Body {
 		return event.AttemptFailed{Cause: f.Cause, Detail: f.Detail, NextAttempt: next, Attempt: v.attempts}

@@ -36,6 +36,9 @@ const (
 	CauseAckTimeout
 )
 
+// Causes is how many there are.
+const Causes = len(causeNames)
+
 var causeNames = [...]string{
 	"none", "dns", "dial refused", "dial timeout", "tls untrusted", "tls name mismatch", "tls expired", "tls failed",
 	"protocol version refused", "client id refused", "server unavailable", "bad credentials", "not authorized", "refused",

@@ -59,6 +59,7 @@ type Log struct {
 	stray    string        // the epoch of cursors while not onDisk; "" before the first time
 	bell     chan struct{} // closed and replaced when head moves or the log closes
 	closed   bool
+	figures  Figures
 }
 
 type published struct {
@@ -93,6 +94,7 @@ func (l *Log) Publish(body Body, after Status) {
 	l.mu.Lock()
 	p := published{Event{Sequence: l.next, Time: time.Now(), Device: after.Device, Body: body}, after}
 	l.next++
+	l.figures.Published[body.Kind()]++
 	if len(l.pending) < maxPending {
 		l.pending = append(l.pending, p)
 	} else {
@@ -135,7 +137,7 @@ func (l *Log) flush() {
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.noteDisk(err, lost)
+	l.noteDisk(err, uint64(len(batch)), lost)
 	for _, p := range batch {
 		l.apply(p)
 	}
@@ -153,7 +155,11 @@ func (l *Log) flush() {
 
 // noteDisk takes note of whether the journal has come as far as the numbers given out. While it has not, a restarted sidecar
 // would give the same numbers to other events, so cursors name an epoch that it will not know. mu is held.
-func (l *Log) noteDisk(err error, lost uint64) {
+func (l *Log) noteDisk(err error, shown, lost uint64) {
+	l.figures.Dropped += lost
+	if err != nil {
+		l.figures.Unstored += shown
+	}
 	if lost > 0 {
 		l.log.Error("the disk did not keep up: events were dropped, readers are told", "events", lost)
 	}

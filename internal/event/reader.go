@@ -60,7 +60,7 @@ func (l *Log) Open(s Selection) *Reader {
 		for i := range r.buffer { // an app that comes back before it was told of the gap shall be told then
 			r.buffer[i].Cursor = *s.After
 		}
-		r.add(Event{Time: time.Now(), Body: Gap{Detail: "the cursor is of another journal; what this journal holds follows"}})
+		r.addGap(Gap{Detail: "the cursor is of another journal; what this journal holds follows"})
 	}
 	return r
 }
@@ -168,7 +168,7 @@ func (r *Reader) skip(next uint64, why string) {
 	if r.devices != nil || len(r.kinds) > 0 {
 		why += "; not all of them need have been of those that were asked for"
 	}
-	r.add(Event{Time: time.Now(), Body: Gap{Count: count, Detail: why}})
+	r.addGap(Gap{Count: count, Detail: why})
 	r.addSnapshot()
 }
 
@@ -190,6 +190,12 @@ func (r *Reader) wants(id device.ID) bool {
 // add buffers e with the place that the reader has reached. The log's mu is held.
 func (r *Reader) add(e Event) {
 	r.buffer = append(r.buffer, Entry{Cursor{r.log.epoch, r.at}, e})
+}
+
+// addGap buffers the news that events are missing. The log's mu is held.
+func (r *Reader) addGap(g Gap) {
+	r.log.figures.Gaps++
+	r.add(Event{Time: time.Now(), Body: g})
 }
 
 // addSnapshot buffers the state now, in parts. The log's mu is held.

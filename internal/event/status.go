@@ -90,3 +90,27 @@ type Counters struct {
 	SlowReader                                                      uint64 // messages that a reader did not take in time
 	InboxFull, InboxStorage, DeadLetters, ByConsumer                uint64
 }
+
+// Add adds what another device has counted.
+func (c *Counters) Add(o Counters) {
+	c.Attempts += o.Attempts
+	c.Connects += o.Connects
+	c.Refusals += o.Refusals
+	c.Losses += o.Losses
+	c.Unclaimed += o.Unclaimed
+	c.BytesReceived += o.BytesReceived
+	c.BytesSent += o.BytesSent
+	c.MessagesSent += o.MessagesSent
+	c.MessagesUnknown += o.MessagesUnknown
+	c.MessagesReceived += o.MessagesReceived
+	c.Stored += o.Stored
+	c.StoredSent += o.StoredSent
+	c.StoredExpired += o.StoredExpired
+	c.StoredDropped += o.StoredDropped
+	c.StoredRefused += o.StoredRefused
+	c.SlowReader += o.SlowReader
+	c.InboxFull += o.InboxFull
+	c.InboxStorage += o.InboxStorage
+	c.DeadLetters += o.DeadLetters
+	c.ByConsumer += o.ByConsumer
+}

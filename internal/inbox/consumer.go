@@ -95,6 +95,7 @@ func (c *Consumer) Now() (batch Batch, changed <-chan struct{}, next time.Time, 
 		e.delivery, e.due = b.delivery, now.Add(c.visibility)
 		heap.Push(&b.later, e)
 		c.out[e.delivery] = e
+		s.o.Counters.count(e)
 		batch.Deliveries = append(batch.Deliveries, Delivery{Number: e.delivery, Message: *e.m, Count: e.count + 1, Sequence: e.sequence})
 	}
 	if len(b.later) > 0 {

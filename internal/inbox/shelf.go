@@ -58,6 +58,8 @@ const (
 type Options struct {
 	MaxMessages int   // 0 is DefaultMaxMessages
 	MaxBytes    int64 // of records; 0 is DefaultMaxBytes
+	// Counters count for all shelves together that are given them. They may be nil.
+	Counters *Counters
 }
 
 // Settings are what an inbox keeps. Their JSON is on disk.
@@ -127,6 +129,9 @@ func Open(id device.ID, disk message.Queues, o Options, log *slog.Logger) (*Shel
 	}
 	if o.MaxBytes <= 0 {
 		o.MaxBytes = DefaultMaxBytes
+	}
+	if o.Counters == nil {
+		o.Counters = &Counters{}
 	}
 	s := &Shelf{id: id, disk: disk, log: log.With("device", id), o: o, boxes: map[string]*Box{}}
 	start := prefix + id.String() + "/"

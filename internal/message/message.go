@@ -11,6 +11,9 @@ type Outgoing struct {
 	Payload []byte
 	QoS     byte // 0 or 1
 
+	// Accepted is when the sidecar took it from the app.
+	Accepted time.Time
+
 	// Stored: it goes by way of the outbox. What follows is for such messages only.
 	Stored   bool
 	TTL      time.Duration // 0 is the outbox's default

@@ -96,7 +96,7 @@ func readEntry(sequence uint64, record []byte) (*Entry, error) {
 // decode makes the message of a record.
 func decode(record []byte) (message.Outgoing, error) {
 	h, payload, err := readHeader(record)
-	return message.Outgoing{Topic: h.Topic, Payload: payload, QoS: h.QoS, Stored: true, Priority: h.Priority, Key: h.Key}, err
+	return message.Outgoing{Topic: h.Topic, Payload: payload, QoS: h.QoS, Stored: true, Priority: h.Priority, Key: h.Key, Accepted: h.Taken}, err
 }
 
 // digest tells messages with different content apart.

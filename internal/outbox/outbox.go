@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/measure"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
 )
 
@@ -51,6 +52,8 @@ type Options struct {
 	DropOldest bool
 	// TTL of messages that do not say; 0 is none.
 	TTL time.Duration
+	// OnDisk counts how long messages took from the app to the disk. It may be nil.
+	OnDisk *measure.Histogram
 }
 
 func (o Options) withDefaults() Options {
@@ -77,6 +80,7 @@ type Counters struct{ Stored, Sent, Expired, Dropped, Refused uint64 }
 type Status struct {
 	Messages int
 	Bytes    int64
+	Full     float64   // the part of its bounds that is used, of messages or bytes, whichever is more
 	Oldest   time.Time // when the oldest was taken; zero when there is none
 	Counters Counters
 }
@@ -381,6 +385,7 @@ func (b *Box) Status() Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := Status{Messages: b.messages, Bytes: b.bytes, Counters: b.counters}
+	s.Full = max(float64(b.messages)/float64(b.o.MaxMessages), float64(b.bytes)/float64(b.o.MaxBytes))
 	for i := range b.levels {
 		if e := b.levels[i].oldest(); e != nil && (s.Oldest.IsZero() || e.taken.Before(s.Oldest)) {
 			s.Oldest = e.taken

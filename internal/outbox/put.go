@@ -153,6 +153,7 @@ func (p *putting) keep() {
 			e.state, e.outcome, e.why = gone, message.Dropped, ErrForgotten
 		} else {
 			e.state = waiting
+			b.o.OnDisk.Since(e.m.Accepted)
 			if b.cached += int64(e.size); b.cached > cacheBytes {
 				b.cached -= int64(e.size)
 				e.m = nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -37,18 +38,23 @@ func (db *DB) guarded(fn func() error) (err error) {
 
 // update runs fn in a transaction that is on disk when update returns nil, and has not happened otherwise.
 func (db *DB) update(what string, fn func(*bbolt.Tx) error) error {
-	return db.transact("cannot store "+what, fn, (*bbolt.DB).Update)
+	return db.transact("cannot store "+what, fn, (*bbolt.DB).Update, db.figures.written)
 }
 
 // view runs fn in a transaction that only reads. What fn keeps it must copy.
 func (db *DB) view(what string, fn func(*bbolt.Tx) error) error {
-	return db.transact("cannot read "+what, fn, (*bbolt.DB).View)
+	return db.transact("cannot read "+what, fn, (*bbolt.DB).View, func(time.Time, error) {})
 }
 
-func (db *DB) transact(doing string, fn func(*bbolt.Tx) error, run func(*bbolt.DB, func(*bbolt.Tx) error) error) error {
+func (db *DB) transact(
+	doing string, fn func(*bbolt.Tx) error, run func(*bbolt.DB, func(*bbolt.Tx) error) error, ran func(start time.Time, err error),
+) error {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	if err := db.whileOpen(func() error { return run(db.bolt, fn) }); err != nil {
+	start := time.Now()
+	err := db.whileOpen(func() error { return run(db.bolt, fn) })
+	ran(start, err)
+	if err != nil {
 		return fmt.Errorf("%s: %w", doing, statedir.NoRoom(err))
 	}
 	return nil

@@ -60,7 +60,10 @@ func (db *DB) AppendEvents(first uint64, records [][]byte) error {
 		if err := db.trim(events, &after); err != nil {
 			return err
 		}
-		tx.OnCommit(func() { db.journal = after })
+		tx.OnCommit(func() {
+			db.journal = after
+			db.figures.keepJournal(after)
+		})
 		return nil
 	})
 }

@@ -21,7 +21,7 @@ func (db *DB) ChangeQueue(changes []message.Change) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	return db.updateTogether("messages", func(tx *bbolt.Tx) error {
+	return db.updateTogether("messages", len(changes), func(tx *bbolt.Tx) error {
 		queues, err := tx.CreateBucketIfNotExists(queuesBucket)
 		if err != nil {
 			return err

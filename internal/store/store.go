@@ -51,6 +51,8 @@ type DB struct {
 	damage  error    // why bolt must not be touched any more
 	journal journal
 
+	figures *figures
+
 	// joining guards jobs, which whoever gets mu next does together. It is taken under mu, not the other way round, and never for long.
 	joining sync.Mutex
 	jobs    []*job
@@ -83,7 +85,10 @@ func Open(dir string, log *slog.Logger, options ...Option) (*DB, error) {
 	if err := statedir.Prepare(dir); err != nil {
 		return nil, err
 	}
-	db := &DB{log: log, dir: dir, path: filepath.Join(dir, fileName), maxEvents: DefaultMaxEvents, maxEventBytes: DefaultMaxEventBytes}
+	db := &DB{
+		log: log, dir: dir, path: filepath.Join(dir, fileName),
+		maxEvents: DefaultMaxEvents, maxEventBytes: DefaultMaxEventBytes, figures: newFigures(),
+	}
 	for _, option := range options {
 		option(db)
 	}
@@ -126,7 +131,11 @@ func (db *DB) load() (err error) {
 	if err := db.guarded(db.openBolt); err != nil {
 		return err
 	}
-	return db.readMeta()
+	if err := db.readMeta(); err != nil {
+		return err
+	}
+	db.figures.keepJournal(db.journal)
+	return nil
 }
 
 func (db *DB) openBolt() (err error) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -10,15 +11,16 @@ import (
 
 // job is one caller's share of a transaction that many share.
 type job struct {
-	fn   func(*bbolt.Tx) error
-	err  error
-	done bool
+	fn      func(*bbolt.Tx) error
+	changes int
+	err     error
+	done    bool
 }
 
 // updateTogether is update for callers who share a sync: whoever gets hold of the database first does what all have asked for by then
-// in one transaction. fn may be run more than once.
-func (db *DB) updateTogether(what string, fn func(*bbolt.Tx) error) error {
-	mine := &job{fn: fn}
+// in one transaction. fn may be run more than once; changes is how many it makes.
+func (db *DB) updateTogether(what string, changes int, fn func(*bbolt.Tx) error) error {
+	mine := &job{fn: fn, changes: changes}
 	db.joining.Lock()
 	db.jobs = append(db.jobs, mine)
 	db.joining.Unlock()
@@ -42,9 +44,12 @@ func (db *DB) updateTogether(what string, fn func(*bbolt.Tx) error) error {
 func (db *DB) runTogether(jobs []*job) {
 	for len(jobs) > 0 {
 		var failed *job
+		start, changes := time.Now(), 0
 		err := db.whileOpen(func() error {
 			return db.bolt.Update(func(tx *bbolt.Tx) error {
+				changes = 0
 				for _, j := range jobs {
+					changes += j.changes
 					if err := j.fn(tx); err != nil {
 						failed = j
 						return err
@@ -53,7 +58,11 @@ func (db *DB) runTogether(jobs []*job) {
 				return nil
 			})
 		})
+		db.figures.written(start, err)
 		if failed == nil {
+			if err == nil {
+				db.figures.changes.Observe(float64(changes))
+			}
 			for _, j := range jobs {
 				j.err, j.done = err, true
 			}
