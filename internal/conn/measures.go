@@ -46,7 +46,7 @@ func newMeasures() *measures {
 }
 
 // causeCounts count by cause.
-type causeCounts [event.Causes]atomic.Uint64
+type causeCounts [event.KnownCauses]atomic.Uint64
 
 func (c *causeCounts) add(cause event.Cause) { c[cause].Add(1) }
 

@@ -36,8 +36,8 @@ const (
 	CauseAckTimeout
 )
 
-// Causes is how many there are.
-const Causes = len(causeNames)
+// KnownCauses is how many there are.
+const KnownCauses = len(causeNames)
 
 var causeNames = [...]string{
 	"none", "dns", "dial refused", "dial timeout", "tls untrusted", "tls name mismatch", "tls expired", "tls failed",

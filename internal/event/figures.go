@@ -1,15 +1,15 @@
 package event
 
-// Kinds is one more than the greatest Kind.
-const Kinds = int(KindStoredEnded) + 1
+// KnownKinds is one more than the greatest Kind.
+const KnownKinds = int(KindStoredEnded) + 1
 
 // Figures are numbers of the log, since the process started.
 type Figures struct {
-	Published [Kinds]uint64 // by Kind
-	Unstored  uint64        // events that were shown and could not be written to the journal
-	Dropped   uint64        // events that were neither, because the disk did not keep up
-	Gaps      uint64        // how often a reader was told of a gap
-	Pending   int           // events that wait for the disk now
+	Published [KnownKinds]uint64 // by Kind
+	Unstored  uint64             // events that were shown and could not be written to the journal
+	Dropped   uint64             // events that were neither, because the disk did not keep up
+	Gaps      uint64             // how often a reader was told of a gap
+	Pending   int                // events that wait for the disk now
 }
 
 // Figures are the numbers now.

@@ -79,6 +79,7 @@ func (s *Server) answer(ctx context.Context, method string, err error) error {
 	if err == nil {
 		return nil
 	}
+	s.meter.refused(CallerFrom(ctx), err)
 	answer, reason := toStatus(err)
 	if answer.Code() == codes.Internal && reason == internalReason {
 		s.log.Error("a call failed in a way that nobody has foreseen", "method", method, "caller", CallerFrom(ctx).String(), "error", err)
@@ -99,14 +100,18 @@ func (s *Server) recovered(ctx context.Context, panicked any) error {
 }
 
 func (s *Server) admitUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	if err := s.admit(ctx, info.FullMethod); err != nil {
+	u, err := s.admit(ctx, info.FullMethod)
+	if err != nil {
 		return nil, err
 	}
+	u.begin()
+	defer u.end()
 	return next(ctx, req)
 }
 
 func (s *Server) admitStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	if err := s.admit(stream.Context(), info.FullMethod); err != nil {
+	u, err := s.admit(stream.Context(), info.FullMethod)
+	if err != nil {
 		return err
 	}
 	done, err := s.meter.stream(CallerFrom(stream.Context()))
@@ -114,24 +119,27 @@ func (s *Server) admitStream(srv any, stream grpc.ServerStream, info *grpc.Strea
 		return err
 	}
 	defer done()
+	u.begin()
+	defer u.end()
 	return next(srv, stream)
 }
 
 // admit refuses callers that are not known, ask too often, or may not do this with any device at all. With which device is asked
 // where the device is known, see service.permit.
-func (s *Server) admit(ctx context.Context, method string) error {
+func (s *Server) admit(ctx context.Context, method string) (*usage, error) {
 	who, _ := ctx.Value(callerKey{}).(identity)
 	if who.err != nil {
-		return who.err
+		return nil, who.err
 	}
-	if err := s.meter.request(who.caller); err != nil {
-		return err
+	u, err := s.meter.request(who.caller)
+	if err != nil {
+		return nil, err
 	}
 	operation := operationOf(method)
 	if strings.HasPrefix(method, servicePrefix) && !s.policy.permitsSome(who.caller, operation) {
-		return &notPermitted{caller: who.caller, operation: operation}
+		return nil, &notPermitted{caller: who.caller, operation: operation}
 	}
-	return nil
+	return u, nil
 }
 
 const servicePrefix = "/linkkit_sidecar."

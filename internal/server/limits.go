@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -41,6 +42,7 @@ func (l Limits) withDefaults() Limits {
 // overLimit says which limit a caller has reached, and when it may come again if that is known.
 type overLimit struct {
 	caller Caller
+	which  refusalKind
 	limit  string
 	wait   time.Duration
 }
@@ -55,11 +57,17 @@ type meter struct {
 
 	mu      sync.Mutex
 	callers map[Caller]*usage // by Caller.who
+	unknown uint64            // calls of which it is not known who makes them
 }
 
 type usage struct {
 	requests *rate.Limiter
-	streams  int // under the meter's mu
+	streams  int    // under the meter's mu
+	label    string // in metrics
+
+	calls    atomic.Uint64 // that were let through
+	inFlight atomic.Int64  // of these
+	refusals [refusalKinds]atomic.Uint64
 }
 
 func newMeter(l Limits) *meter { return &meter{limits: l, callers: map[Caller]*usage{}} }
@@ -72,24 +80,35 @@ func (m *meter) usage(c Caller) *usage {
 		if perSecond < 0 {
 			perSecond = rate.Inf
 		}
-		u = &usage{requests: rate.NewLimiter(perSecond, max(1, int(min(perSecond, 1e9))))}
+		u = &usage{requests: rate.NewLimiter(perSecond, max(1, int(min(perSecond, 1e9)))), label: otherCallers}
+		if len(m.callers) < namedCallers {
+			u.label = c.label()
+		}
 		m.callers[c.who()] = u
 	}
 	return u
 }
 
 // request counts one; the error is an *overLimit.
-func (m *meter) request(c Caller) error {
+func (m *meter) request(c Caller) (*usage, error) {
 	m.mu.Lock()
 	u := m.usage(c)
 	m.mu.Unlock()
 	r := u.requests.Reserve()
 	if wait := r.Delay(); wait > 0 {
 		r.Cancel()
-		return &overLimit{caller: c, limit: fmt.Sprintf("%v requests a second", m.limits.RequestsPerSecond), wait: wait}
+		return nil, &overLimit{caller: c, which: tooManyRequests, limit: fmt.Sprintf("%v requests a second", m.limits.RequestsPerSecond), wait: wait}
 	}
-	return nil
+	return u, nil
 }
+
+// begin counts a call that was let through, until the caller calls end.
+func (u *usage) begin() {
+	u.calls.Add(1)
+	u.inFlight.Add(1)
+}
+
+func (u *usage) end() { u.inFlight.Add(-1) }
 
 // stream counts one until done is called; the error is an *overLimit.
 func (m *meter) stream(c Caller) (done func(), err error) {
@@ -97,7 +116,7 @@ func (m *meter) stream(c Caller) (done func(), err error) {
 	defer m.mu.Unlock()
 	u := m.usage(c)
 	if m.limits.Streams >= 0 && u.streams >= m.limits.Streams {
-		return nil, &overLimit{caller: c, limit: fmt.Sprintf("%d streams at once", m.limits.Streams)}
+		return nil, &overLimit{caller: c, which: tooManyStreams, limit: fmt.Sprintf("%d streams at once", m.limits.Streams)}
 	}
 	u.streams++
 	return func() {

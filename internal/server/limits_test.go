@@ -30,23 +30,23 @@ func TestTheRateOfACallerComesBackAndIsItsOwn(t *testing.T) {
 		m := newMeter(Limits{RequestsPerSecond: 10}.withDefaults())
 		busy, other := Caller{Kind: UnixCaller, UID: 1, PID: 10}, Caller{Kind: UnixCaller, UID: 2}
 		for range 10 {
-			if err := m.request(busy); err != nil {
+			if _, err := m.request(busy); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if m.request(busy) == nil {
+		if _, err := m.request(busy); err == nil {
 			t.Error("an eleventh request was let through")
 		}
 		busy.PID = 11 // the same user's other process
-		if m.request(busy) == nil {
+		if _, err := m.request(busy); err == nil {
 			t.Error("the limit is one of a process")
 		}
-		if err := m.request(other); err != nil {
+		if _, err := m.request(other); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(time.Second)
 		for range 10 {
-			if err := m.request(busy); err != nil {
+			if _, err := m.request(busy); err != nil {
 				t.Fatal("refused requests counted:", err)
 			}
 		}
@@ -56,7 +56,7 @@ func TestTheRateOfACallerComesBackAndIsItsOwn(t *testing.T) {
 func TestWithoutALimitEverythingIsLetThrough(t *testing.T) {
 	m := newMeter(Limits{RequestsPerSecond: -1, Streams: -1}.withDefaults())
 	for range 100_000 {
-		if err := m.request(Caller{}); err != nil {
+		if _, err := m.request(Caller{}); err != nil {
 			t.Fatal(err)
 		}
 	}

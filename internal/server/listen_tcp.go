@@ -57,43 +57,51 @@ func (t TCP) check(address, host string) error {
 	return fmt.Errorf("%s: %s", address, problem)
 }
 
+// bound is a TCP address that was bound, with what its callers must show and are shown.
+type bound struct {
+	listener    net.Listener
+	credentials credentials.TransportCredentials
+	certificate *x509.Certificate // nil without TLS
+	token       device.Secret
+}
+
 // listenTCP binds a checked address. Its credentials know what the callers must show.
-func listenTCP(address string, t TCP, log *slog.Logger) (net.Listener, credentials.TransportCredentials, device.Secret, error) {
+func listenTCP(address string, t TCP, log *slog.Logger) (bound, error) {
 	host, err := tcpHost(address)
 	if err != nil {
-		return nil, nil, device.Secret{}, err
+		return bound{}, err
 	}
 	if err := t.check(address, host); err != nil {
-		return nil, nil, device.Secret{}, err
+		return bound{}, err
 	}
-	creds := insecure.NewCredentials()
+	b := bound{credentials: insecure.NewCredentials()}
 	if t.CertFile != "" {
-		if creds, err = t.tls(log); err != nil {
-			return nil, nil, device.Secret{}, err
+		if b.credentials, b.certificate, err = t.tls(log); err != nil {
+			return bound{}, err
 		}
 	}
-	var token device.Secret
 	if t.TokenFile != "" {
-		if token, err = readToken(t.TokenFile); err != nil {
-			return nil, nil, device.Secret{}, err
+		if b.token, err = readToken(t.TokenFile); err != nil {
+			return bound{}, err
 		}
 	}
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 	if err != nil {
-		return nil, nil, device.Secret{}, fmt.Errorf("cannot listen: %w", err)
+		return bound{}, fmt.Errorf("cannot listen: %w", err)
 	}
 	// "localhost" is whatever the resolver makes of it.
 	if got, _, err := net.SplitHostPort(l.Addr().String()); err != nil || loopback(host) && !loopback(got) {
 		wrong := fmt.Errorf("%s: %s is %s here, which is no loopback address", address, host, got)
-		return nil, nil, device.Secret{}, errors.Join(wrong, l.Close())
+		return bound{}, errors.Join(wrong, l.Close())
 	}
-	return l, creds, token, nil
+	b.listener = l
+	return b, nil
 }
 
-func (t TCP) tls(log *slog.Logger) (credentials.TransportCredentials, error) {
+func (t TCP) tls(log *slog.Logger) (credentials.TransportCredentials, *x509.Certificate, error) {
 	cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
 	if err != nil {
-		return nil, fmt.Errorf("the server's certificate and key cannot be used: %w", err)
+		return nil, nil, fmt.Errorf("the server's certificate and key cannot be used: %w", err)
 	}
 	// Not refused: where secrets are mounted for a group, the key's mode is not the user's to choose.
 	if info, err := os.Stat(t.KeyFile); err == nil && info.Mode().Perm()&0o007 != 0 {
@@ -103,18 +111,18 @@ func (t TCP) tls(log *slog.Logger) (credentials.TransportCredentials, error) {
 	if t.ClientCAFile != "" {
 		pem, err := os.ReadFile(t.ClientCAFile)
 		if err != nil {
-			return nil, fmt.Errorf("the client CA cannot be read: %w", err)
+			return nil, nil, fmt.Errorf("the client CA cannot be read: %w", err)
 		}
 		roots, err := trust.Parse(pem)
 		if err != nil {
-			return nil, fmt.Errorf("the client CA in %s cannot be used: %w", t.ClientCAFile, err)
+			return nil, nil, fmt.Errorf("the client CA in %s cannot be used: %w", t.ClientCAFile, err)
 		}
 		config.ClientCAs, config.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
 		for _, root := range roots {
 			config.ClientCAs.AddCert(root)
 		}
 	}
-	return credentials.NewTLS(config), nil
+	return credentials.NewTLS(config), cert.Leaf, nil
 }
 
 // readToken reads the token from a file that nobody else can read.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -49,18 +50,20 @@ type Options struct {
 
 // Server is one listener with the services behind it. Make one with New.
 type Server struct {
-	log      *slog.Logger
-	listener net.Listener
-	address  string
-	token    device.Secret // that callers must send; zero when none is needed
-	policy   *Policy
-	meter    *meter
-	metrics  *grpcmetrics.ServerMetrics // may be nil
-	events   *event.Log
-	drain    time.Duration
-	grpc     *grpc.Server
-	stopping chan struct{} // closed when the server stops
-	stop     func()        // closes stopping
+	log         *slog.Logger
+	listener    net.Listener
+	address     string
+	token       device.Secret     // that callers must send; zero when none is needed
+	certificate *x509.Certificate // its own; nil without TLS
+	mutual      bool              // callers must have a certificate
+	policy      *Policy
+	meter       *meter
+	metrics     *grpcmetrics.ServerMetrics // may be nil
+	events      *event.Log
+	drain       time.Duration
+	grpc        *grpc.Server
+	stopping    chan struct{} // closed when the server stops
+	stop        func()        // closes stopping
 }
 
 // New binds the address and makes everything ready. It serves nobody yet: Run does. Errors are one line, and say what to do.
@@ -77,7 +80,7 @@ func New(o Options) (*Server, error) {
 	if s.drain <= 0 {
 		s.drain = DefaultDrainTimeout
 	}
-	if err := s.countOn(o.Metrics); err != nil {
+	if err := s.countCalls(o.Metrics); err != nil {
 		return nil, err
 	}
 	chain, err := s.chain()
@@ -87,6 +90,9 @@ func New(o Options) (*Server, error) {
 	creds, reflect, err := s.listen(o)
 	if err != nil {
 		return nil, err
+	}
+	if err := s.show(o.Metrics); err != nil {
+		return nil, errors.Join(err, s.listener.Close())
 	}
 	s.grpc = grpc.NewServer(append(s.transport(creds), chain...)...)
 	devices := &service{devices: o.Devices, events: o.Events, policy: o.Policy}
@@ -111,12 +117,7 @@ func (s *Server) listen(o Options) (creds credentials.TransportCredentials, refl
 	case err != nil:
 		return nil, false, err
 	case !isUnix:
-		s.listener, creds, s.token, err = listenTCP(o.Address, o.TCP, s.log)
-		if err != nil {
-			return nil, false, err
-		}
-		s.address = s.listener.Addr().String()
-		return creds, o.TCP.Reflection, nil
+		return s.listenOnTCP(o)
 	case o.TCP != TCP{}:
 		return nil, false, fmt.Errorf("%s: certificates, tokens and the like are for TCP: a Unix socket has a mode, an owner and a group", o.Address)
 	}
@@ -125,23 +126,14 @@ func (s *Server) listen(o Options) (creds credentials.TransportCredentials, refl
 	return unixCredentials{}, true, err
 }
 
-// countOn makes the metrics of requests, or takes those that another server has made.
-func (s *Server) countOn(registry prometheus.Registerer) error {
-	if registry == nil {
-		return nil
-	}
-	s.metrics = grpcmetrics.NewServerMetrics(grpcmetrics.WithServerHandlingTimeHistogram(
-		grpcmetrics.WithHistogramBuckets([]float64{.0005, .002, .01, .05, .25, 1, 5, 30})))
-	err := registry.Register(s.metrics)
-	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		if s.metrics, ok = already.ExistingCollector.(*grpcmetrics.ServerMetrics); ok {
-			return nil
-		}
-	}
+func (s *Server) listenOnTCP(o Options) (creds credentials.TransportCredentials, reflect bool, err error) {
+	l, err := listenTCP(o.Address, o.TCP, s.log)
 	if err != nil {
-		return fmt.Errorf("the metrics of requests cannot be registered: %w", err)
+		return nil, false, err
 	}
-	return nil
+	s.listener, s.address, s.token, s.certificate = l.listener, l.listener.Addr().String(), l.token, l.certificate
+	s.mutual = o.TCP.ClientCAFile != ""
+	return l.credentials, o.TCP.Reflection, nil
 }
 
 // transport is how gRPC treats connections.
