@@ -1,14 +1,16 @@
-// Package admin is the page for operators: /healthz, /readyz and /metrics over HTTP.
+// Package admin is the page for operators: probes and metrics over HTTP, and profiles when they are asked for.
 //
-// Nothing guards it, so it listens on loopback only, unless its owner says otherwise, and it tells no names of devices.
-// It never shares a listener with gRPC. New binds, Run serves until its context ends.
+// Nothing guards it, so it listens on loopback only, unless its owner says otherwise. Devices are counted together; their names are
+// shown only when the operator asks for it. It never shares a listener with gRPC. Nobody counts for it: what it shows, it reads from
+// the rooms when it is asked, so that a sidecar that nobody looks at does nothing for it.
+//
+// New binds, Run serves until its context ends.
 package admin
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -20,27 +22,57 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/conn"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/store"
 )
 
-// Options say where to listen and what to show.
+// Devices is what is asked about devices. *conn.Set answers.
+type Devices interface {
+	Figures() conn.Figures
+	Devices() []event.Status // in the order of product key and device name
+	Device(id device.ID) (event.Status, error)
+}
+
+// Events is what is asked about events. *event.Log answers.
+type Events interface{ Figures() event.Figures }
+
+// Store is what is asked about the database. *store.DB answers.
+type Store interface{ Figures() store.Figures }
+
+// Options say where to listen and what to show. All but the switches must be there.
 type Options struct {
-	Address  string // HOST:PORT; port 0 is any that is free
-	Exposed  bool   // let the address be one that other machines reach
+	Address   string // HOST:PORT; port 0 is any that is free
+	Exposed   bool   // let the address be one that other machines reach
+	Profiles  bool   // serve /debug/pprof
+	PerDevice int    // how many devices have metrics of their own; 0 is none
+
+	Version  string
 	Registry *prometheus.Registry
-	Devices  func() []event.Status
-	Log      *slog.Logger
+	Devices  Devices
+	Events   Events
+	Store    Store
+	Roots    []Root
+	// Answers tells why the API does not answer, by calling it; nil when it does.
+	Answers func(context.Context) error
+	Log     *slog.Logger
 }
 
 // Server is the page. Make one with New.
 type Server struct {
+	o        Options
 	listener net.Listener
 	http     *http.Server
 	serving  atomic.Bool
 }
 
-// farewell is how long a request under way may take when the page closes.
-const farewell = time.Second
+const (
+	// farewell is how long a request under way may take when the page closes.
+	farewell = time.Second
+	// scrapes is how many may be under way: one that waits for a lock must not gather others behind it.
+	scrapes = 4
+)
 
 // New binds the address and registers what is shown. A Server that is not run must be closed.
 func New(o Options) (*Server, error) {
@@ -48,37 +80,52 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--admin-address %q must be HOST:PORT", o.Address)
 	}
-	if ip, err := netip.ParseAddr(host); !o.Exposed && host != "localhost" && (err != nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("--admin-address %s can be reached from other machines, and nothing guards it: use 127.0.0.1, or say --admin-exposed", o.Address)
+	if !o.Exposed && host != "localhost" && !loopback(host) {
+		return nil, errReachable(o.Address)
 	}
 	for _, c := range []prometheus.Collector{
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), devices{o.Devices},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collector{o},
 	} {
 		if err := o.Registry.Register(c); err != nil {
 			return nil, fmt.Errorf("the metrics cannot be registered: %w", err)
 		}
 	}
-	s := &Server{}
+	s := &Server{o: o}
 	if s.listener, err = new(net.ListenConfig).Listen(context.Background(), "tcp", o.Address); err != nil {
 		return nil, fmt.Errorf("--admin-address: cannot listen: %w", err)
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.serving.Load()) })
-	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelError)}))
+	// "localhost" is whatever the resolver makes of it.
+	if got, _, err := net.SplitHostPort(s.Address()); !o.Exposed && (err != nil || !loopback(got)) {
+		return nil, errors.Join(errReachable(o.Address), s.listener.Close())
+	}
 	s.http = &http.Server{
-		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
+		Handler: s.pages(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
 	}
 	return s, nil
 }
 
-func answer(w http.ResponseWriter, ok bool) {
-	if !ok {
-		http.Error(w, "stopping", http.StatusServiceUnavailable)
-		return
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+func errReachable(address string) error {
+	return fmt.Errorf("--admin-address %s can be reached from other machines, and nothing guards it: use 127.0.0.1, or say --admin-exposed", address)
+}
+
+// pages are what there is to see.
+func (s *Server) pages() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.o.Registry, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(s.o.Log.Handler(), slog.LevelError), MaxRequestsInFlight: scrapes, Timeout: 20 * time.Second,
+	}))
+	if s.o.Profiles {
+		addProfiles(mux)
 	}
-	_, _ = io.WriteString(w, "ok\n")
+	return mux
 }
 
 // Address is where the page is, "HOST:PORT" with the port that it got.

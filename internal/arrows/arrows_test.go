@@ -28,7 +28,7 @@ var arrows = map[string]string{
 	"statedir":   "",
 	"message":    "",
 	"measure":    "",
-	"admin":      "conn device event measure store",
+	"admin":      "conn device event inbox measure store",
 	"config":     "device",
 	"event":      "device",
 	"platform":   "device",

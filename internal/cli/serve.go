@@ -48,6 +48,8 @@ type serveFlags struct {
 	rates                    conn.Rates
 	adminAddress             string
 	adminExposed             bool
+	adminPprof               bool
+	metricsPerDevice         int
 	printConfig              bool
 	logFlags
 }
@@ -112,6 +114,8 @@ Exit codes: 0 stopped by a signal; 1 it could not go on; 2 it refused to start, 
 	flags.Var(config.Seconds(&f.drain, server.DefaultDrainTimeout), "drain-timeout", "`seconds` that calls under way may take when it stops")
 	flags.StringVar(&f.adminAddress, "admin-address", "", "loopback HOST:PORT for /healthz, /readyz and /metrics; default: none")
 	flags.BoolVar(&f.adminExposed, "admin-exposed", false, "let --admin-address be reached from other machines: nothing guards it")
+	flags.BoolVar(&f.adminPprof, "admin-pprof", false, "serve /debug/pprof on --admin-address, for go tool pprof")
+	flags.IntVar(&f.metricsPerDevice, "metrics-per-device", 0, "of how many `devices` /metrics tells by name; the rest is only counted together")
 	f.logFlags.add(cmd, "info")
 	flags.BoolVar(&f.printConfig, "print-config", false, "print the settings in force and where each comes from, and exit")
 	_ = cmd.MarkFlagDirname("state-dir")
@@ -154,7 +158,8 @@ func (r *run) sidecarOptions(f *serveFlags) (sidecarOptions, error) {
 	o := sidecarOptions{
 		stateDir: f.stateDir, credentialKey: f.credentialKey, journalEvents: f.journalEvents, journalBytes: f.journalBytes,
 		version: r.build().Version, perMinute: f.perMinute, handshakes: f.handshakes,
-		admin: admin.Options{Address: f.adminAddress, Exposed: f.adminExposed}, outbox: f.outbox, inbox: f.inbox, rates: f.rates,
+		admin:  admin.Options{Address: f.adminAddress, Exposed: f.adminExposed, Profiles: f.adminPprof, PerDevice: f.metricsPerDevice},
+		outbox: f.outbox, inbox: f.inbox, rates: f.rates,
 	}
 	switch {
 	case f.outboxFull != outboxReject && f.outboxFull != outboxDropOldest:
@@ -165,6 +170,8 @@ func (r *run) sidecarOptions(f *serveFlags) (sidecarOptions, error) {
 		return o, errors.New("--inbox-messages and --inbox-bytes must be 1 or more")
 	case f.rates.MessagesPerSecond < 0 || f.rates.BytesPerSecond < 0:
 		return o, errors.New("--publish-rate and --publish-bytes-rate must be above 0, or 0 for no limit")
+	case f.metricsPerDevice < 0 || f.metricsPerDevice > admin.MaxPerDevice:
+		return o, fmt.Errorf("--metrics-per-device must be 0 to %d", admin.MaxPerDevice)
 	}
 	o.outbox.DropOldest = f.outboxFull == outboxDropOldest
 	if f.caFile != "" {

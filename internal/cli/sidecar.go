@@ -21,6 +21,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/server"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/statedir"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/store"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trust"
 )
 
 // sidecarOptions are what a sidecar is made from.
@@ -45,6 +46,7 @@ type sidecarOptions struct {
 // sidecar is all rooms of one sidecar, built and not yet running.
 type sidecar struct {
 	o           sidecarOptions
+	db          *store.DB
 	credentials *credential.Store
 	events      *event.Log
 	devices     *conn.Set
@@ -75,6 +77,7 @@ func (s *sidecar) open() error {
 	if err != nil {
 		return err
 	}
+	s.db = db
 	s.closers = append(s.closers, db.Close)
 	if s.credentials, err = credential.Open(s.o.stateDir, credential.Options{KeyFile: s.o.credentialKey, Log: s.o.log}); err != nil {
 		return err
@@ -131,12 +134,31 @@ func (s *sidecar) listen() error {
 		return nil
 	}
 	o := s.o.admin
-	o.Registry, o.Devices, o.Log = registry, s.devices.Devices, s.o.log
+	o.Registry, o.Devices, o.Events, o.Store, o.Log, o.Version = registry, s.devices, s.events, s.db, s.o.log, s.o.version
+	o.Roots, o.Answers = s.roots(), s.answers
 	var err error
 	if s.admin, err = admin.New(o); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.admin.Close)
+	return nil
+}
+
+// roots are the certificates that all devices trust.
+func (s *sidecar) roots() (all []admin.Root) {
+	for _, c := range slices.Concat(trust.Roots(), s.o.extraCA) {
+		all = append(all, admin.Root{Name: trust.Name(c), Expires: c.NotAfter})
+	}
+	return all
+}
+
+// answers tells which address does not answer; nil when all do.
+func (s *sidecar) answers(ctx context.Context) error {
+	for _, listener := range s.servers {
+		if err := listener.Answers(ctx); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

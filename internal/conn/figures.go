@@ -18,7 +18,7 @@ type Figures struct {
 	TakeoverSuspected int                     // devices
 
 	Counters  event.Counters
-	Refusals  []CodeCount  // of logins, for each code, and for all that MQTT does not have together, as code 255
+	Refusals  []CodeCount  // of logins
 	Failures  []CauseCount // attempts to which the platform gave no answer
 	Losses    []CauseCount
 	Takeovers uint64 // warnings of one
@@ -32,6 +32,9 @@ type Figures struct {
 	Filters           Filters
 	Certificates      Certificates // of the links that are up
 }
+
+// OtherCode stands for all CONNACK codes that MQTT 3.1.1 does not have.
+const OtherCode = 255
 
 // CodeCount is how often a CONNACK code came.
 type CodeCount struct {
@@ -96,7 +99,7 @@ func (s *Set) Figures() Figures {
 	for code := 1; code < connackCodes; code++ {
 		f.Refusals = append(f.Refusals, CodeCount{byte(code), m.refusals[code].Load()})
 	}
-	f.Refusals = append(f.Refusals, CodeCount{255, m.refusals[connackCodes].Load()})
+	f.Refusals = append(f.Refusals, CodeCount{OtherCode, m.refusals[connackCodes].Load()})
 	for e := range endings {
 		f.Outbox.Ended[Ending(e)] = m.ended[e].Load()
 	}
