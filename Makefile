@@ -69,7 +69,22 @@ test-packages:
 		exit 1; \
 	fi
 
-test-deps: test-packages
+test-deps: test-packages bin/promtool
+
+# promtool judges the metrics, the alert rules and the dashboard's queries. It is taken out of Debian's package, since to install that
+# sets up a daemon and brings eleven packages of JavaScript, and to build it brings the libraries of every cloud.
+bin/promtool:
+	@mkdir -p bin; \
+	if found=$$(command -v promtool); then \
+		ln -sf "$$found" $@; \
+		exit 0; \
+	fi; \
+	command -v apt-get >/dev/null || { echo 'The tests need promtool, which comes with Prometheus.' >&2; exit 1; }; \
+	dir=$$(mktemp -d); \
+	trap 'rm -rf "$$dir"' EXIT; \
+	if (( $$(id -u) == 0 )); then apt-get update -q </dev/null; fi; \
+	(cd "$$dir" && apt-get download -q prometheus </dev/null && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool); \
+	install -m 755 "$$dir/usr/bin/promtool" $@
 
 .venv/installed: $(requirements) | test-packages
 	python3 -m venv --clear .venv

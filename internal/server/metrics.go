@@ -157,9 +157,10 @@ func (c *callers) Collect(to chan<- prometheus.Metric) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	tolls := map[string]*toll{}
-	end := 0.0
+	end, tokens, unknown := 0.0, false, uint64(0)
 	for _, s := range c.servers {
-		s.meter.tell(tolls)
+		unknown += s.meter.tell(tolls)
+		tokens = tokens || !s.token.IsZero()
 		if s.certificate != nil {
 			if at := float64(s.certificate.NotAfter.Unix()); end == 0 || at < end {
 				end = at
@@ -170,27 +171,28 @@ func (c *callers) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(callsTotal, prometheus.CounterValue, t.calls, name)
 		to <- prometheus.MustNewConstMetric(callsInFlight, prometheus.GaugeValue, t.inFlight, name)
 		to <- prometheus.MustNewConstMetric(callerStreams, prometheus.GaugeValue, t.streams, name)
-		for why, n := range t.refusals {
+		for why, n := range t.refusals[:unknownCaller] {
 			to <- prometheus.MustNewConstMetric(callerRefusals, prometheus.CounterValue, n, name, refusalKind(why).String())
 		}
+	}
+	if tokens {
+		to <- prometheus.MustNewConstMetric(callerRefusals, prometheus.CounterValue, float64(unknown), "unknown", unknownCaller.String())
 	}
 	if end != 0 {
 		to <- prometheus.MustNewConstMetric(certificateEnd, prometheus.GaugeValue, end)
 	}
 }
 
-// tell adds what the meter counts, by label.
-func (m *meter) tell(tolls map[string]*toll) {
-	of := func(label string) *toll {
-		if tolls[label] == nil {
-			tolls[label] = &toll{}
-		}
-		return tolls[label]
-	}
+// tell adds what the meter counts, by label. It returns how many calls came from nobody knows whom.
+func (m *meter) tell(tolls map[string]*toll) (unknown uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, u := range m.callers {
-		t := of(u.label)
+		t := tolls[u.label]
+		if t == nil {
+			t = &toll{}
+			tolls[u.label] = t
+		}
 		t.calls += float64(u.calls.Load())
 		t.inFlight += float64(u.inFlight.Load())
 		t.streams += float64(u.streams)
@@ -198,7 +200,5 @@ func (m *meter) tell(tolls map[string]*toll) {
 			t.refusals[why] += float64(u.refusals[why].Load())
 		}
 	}
-	if m.unknown > 0 {
-		of("unknown").refusals[unknownCaller] += float64(m.unknown)
-	}
+	return m.unknown
 }

@@ -86,9 +86,12 @@ func TestACallerWithoutTheTokenIsUnknown(t *testing.T) {
 	w := serve(t, func(o *Options) {
 		o.Address, o.TCP, o.Metrics = "127.0.0.1:0", TCP{TokenFile: tokenFile(t, goodToken, 0o600)}, registry
 	})
+	want(t, registry, "linkkit_sidecar_caller_refusals_total", "unknown,unknown", 0)
 	refused(t, list(t, w.client()), codes.Unauthenticated, "CALLER_UNKNOWN")
 	want(t, registry, "linkkit_sidecar_caller_refusals_total", "unknown,unknown", 1)
-	want(t, registry, "linkkit_sidecar_caller_calls_total", "unknown", 0)
+	if _, shown := metric(t, registry, "linkkit_sidecar_caller_calls_total", "unknown"); shown {
+		t.Error("calls were let through")
+	}
 }
 
 func TestTheEndOfTheCertificateIsShown(t *testing.T) {
