@@ -44,6 +44,8 @@ test: test-go test-python ## run all tests
 test-go: bin/gotestsum test-deps ## run the tests in Go with the race detector (PACKAGES=./internal/conn ARGS='-run Takeover')
 	@# -count=1: some tests build and run the command, of which go's cache of test results knows nothing.
 	bin/gotestsum --format pkgname-and-test-fails -- -race -count=1 -timeout 8m $(ARGS) $(PACKAGES)
+	@# bench is a module of its own, so ./... does not reach it.
+	$(if $(filter ./...,$(PACKAGES)),cd bench && ../bin/gotestsum --format pkgname-and-test-fails -- -count=1 -timeout 4m $(ARGS) ./...)
 
 .PHONY: test-python
 test-python: build test-deps ## run the tests of the Python client (PYTEST='-k consumer')
@@ -97,8 +99,16 @@ ROUNDS ?= 1000
 chaos: ## a loss ledger over ROUNDS rounds of chaos (ROUNDS=200 CHAOS_SEED=1 repeats what seed 1 did)
 	CHAOS_ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m -v -run TestNothingWithAReceiptIsLost ./test/chaos
 
+BENCH ?=
+REPS  ?= 5
+
 .PHONY: bench
-bench: ## run the benchmarks (PACKAGES=./internal/event ARGS='-benchtime 5s')
+bench: build | test-packages ## compare with the rivals, all or some, in REPS repetitions (BENCH=stream,unary-64 REPS=5)
+	cd bench && CGO_ENABLED=0 go build -o ../bin/bench .
+	cd bench && ../bin/bench -sidecar ../bin/linkkit-sidecar -only '$(BENCH)' -repetitions $(REPS) $(ARGS)
+
+.PHONY: bench-micro
+bench-micro: ## run Go's benchmarks of single rooms (PACKAGES=./internal/event ARGS='-benchtime 5s')
 	go test -run '^$$' -bench . -benchmem $(ARGS) $(PACKAGES)
 
 # What makes a target fail is written to testdata/fuzz beside it, and is a test of every run from then on. An input that covers
@@ -125,15 +135,18 @@ fuzz: ## run each fuzz target for FUZZTIME (FUZZTIME=10s PACKAGES=./internal/pla
 lint: bin/golangci-lint bin/buf .venv/installed ## check code, protos, formatting, the contract's promises and go.mod
 	bin/golangci-lint run
 	cd clients/python && ../../.venv/bin/ruff check -q && ../../.venv/bin/ruff format --check -q && ../../.venv/bin/mypy
+	cd bench && ../bin/golangci-lint run
 	bin/buf lint
 	bin/buf format --diff --exit-code
 	bin/buf breaking proto --exclude-imports --against proto/contract.binpb
 	go mod tidy -diff
+	cd bench && go mod tidy -diff
 
 .PHONY: format
 format: bin/golangci-lint bin/buf .venv/installed ## format code and protos
 	bin/golangci-lint fmt
 	cd clients/python && ../../.venv/bin/ruff check -q --fix-only && ../../.venv/bin/ruff format -q
+	cd bench && ../bin/golangci-lint fmt
 	bin/buf format --write
 
 # proto/contract.binpb is all that was ever promised: an incompatible change stops here and in lint, whatever the history of a
