@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"math"
 	"os"
 	"os/exec"
@@ -73,5 +74,34 @@ func TestEachComparisonRuns(t *testing.T) {
 	}
 	if judged != len(compare.Targets) {
 		t.Errorf("%d of %d targets belong to a comparison", judged, len(compare.Targets))
+	}
+}
+
+// TestEachGrowthRuns has each growth look at its ends, and draws it.
+func TestEachGrowthRuns(t *testing.T) {
+	for _, g := range compare.Growths {
+		t.Run(g.Name, func(t *testing.T) {
+			curve, err := compare.Grow(t.Context(), options, g, io.Discard)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range curve.Points {
+				for cost := range g.Costs {
+					if _, found := p.Figures[cost]; !found {
+						t.Errorf("%s is missing at %v %s", cost, p.X, g.Of)
+					}
+				}
+			}
+			if n := len(g.Judge(curve)); n != len(g.Costs) {
+				t.Errorf("%d of %d costs were judged", n, len(g.Costs))
+			}
+			dir := t.TempDir()
+			if err := (report.Report{Curves: []compare.Curve{curve}}).Write(dir); err != nil {
+				t.Fatal(err)
+			}
+			if drawn, _ := filepath.Glob(filepath.Join(dir, "*.svg")); len(drawn) < 3 {
+				t.Errorf("only %v were drawn", drawn)
+			}
+		})
 	}
 }

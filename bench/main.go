@@ -44,6 +44,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&only, "only", "", "names of comparisons, with commas; default all")
 	flags.IntVar(&repetitions, "repetitions", 5, "of each comparison")
 	flags.StringVar(&results, "results", "results", "directory for what was found")
+	flags.StringVar(&o.Profiles, "profiles", "", "directory for profiles of the sidecar; then it is a build with a door for them")
 	flags.BoolVar(&o.Quick, "quick", false, "measure for a moment only, to see that everything works")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -57,6 +58,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	if o.Profiles != "" {
+		if err := os.MkdirAll(o.Profiles, 0o750); err != nil {
+			return err
+		}
+	}
 	if o.Self, err = os.Executable(); err != nil {
 		return err
 	}
@@ -70,45 +76,74 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 }
 
 // compareAll runs the comparisons. One that fails does not keep the others from running.
-func compareAll(ctx context.Context, o lab.Options, chosen []compare.Comparison, repetitions int, results string, out io.Writer) error {
+func compareAll(ctx context.Context, o lab.Options, chosen choice, repetitions int, results string, out io.Writer) error {
 	r := report.Report{Machine: lab.ThisMachine(ctx), Began: time.Now().UTC().Truncate(time.Second), Version: version(ctx, o.Sidecar), Quick: o.Quick}
 	var failed []error
-	for _, c := range chosen {
-		_, _ = fmt.Fprintf(out, "%s ", c.Name)
-		outcome, err := compare.Run(ctx, o, c, repetitions, out)
+	one := func(name string, run func() ([]compare.Verdict, error)) {
+		if ctx.Err() != nil {
+			return
+		}
+		_, _ = fmt.Fprintf(out, "%s ", name)
+		began := time.Now()
+		verdicts, err := run()
 		if err != nil {
 			failed = append(failed, err)
 			_, _ = fmt.Fprintln(out, " failed:", err)
-			if ctx.Err() != nil {
-				break
-			}
-			continue
+			return
 		}
-		r.Outcomes = append(r.Outcomes, outcome)
-		verdicts := compare.Judge(outcome)
 		r.Verdicts = append(r.Verdicts, verdicts...)
-		_, _ = fmt.Fprintf(out, " %.0f s\n", outcome.Seconds)
+		_, _ = fmt.Fprintf(out, " %.0f s\n", time.Since(began).Seconds())
 		for _, v := range verdicts {
 			_, _ = fmt.Fprintln(out, "   ", v)
 		}
 	}
+	for _, c := range chosen.comparisons {
+		one(c.Name, func() ([]compare.Verdict, error) {
+			outcome, err := compare.Run(ctx, o, c, repetitions, out)
+			if err != nil {
+				return nil, err
+			}
+			r.Outcomes = append(r.Outcomes, outcome)
+			return compare.Judge(outcome), nil
+		})
+	}
+	for _, g := range chosen.growths {
+		one(g.Name, func() ([]compare.Verdict, error) {
+			curve, err := compare.Grow(ctx, o, g, out)
+			if err != nil {
+				return nil, err
+			}
+			r.Curves = append(r.Curves, curve)
+			return g.Judge(curve), nil
+		})
+	}
 	return errors.Join(append(failed, r.Write(results))...)
 }
 
-func choose(only string) ([]compare.Comparison, error) {
+// choice is what to run.
+type choice struct {
+	comparisons []compare.Comparison
+	growths     []compare.Growth
+}
+
+func choose(only string) (chosen choice, err error) {
 	if only == "" {
-		return compare.All, nil
+		return choice{compare.All, compare.Growths}, nil
 	}
-	var chosen []compare.Comparison
 	for name := range strings.SplitSeq(only, ",") {
 		found := false
 		for _, c := range compare.All {
 			if c.Name == name {
-				chosen, found = append(chosen, c), true
+				chosen.comparisons, found = append(chosen.comparisons, c), true
+			}
+		}
+		for _, g := range compare.Growths {
+			if g.Name == name {
+				chosen.growths, found = append(chosen.growths, g), true
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("there is no comparison %q", name)
+			return chosen, fmt.Errorf("there is no comparison %q", name)
 		}
 	}
 	return chosen, nil

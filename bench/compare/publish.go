@@ -23,7 +23,7 @@ func unary(callers int) func(*lab.Lab) ([]Side, error) {
 		return []Side{
 			{"direct", func() (program.Figures, error) { return l.RunOurs(p, "direct-publish") }},
 			{"bare-grpc", withCPU(l, bare, "server", onBare, "grpc-publish")},
-			{"sidecar", withCPU(l, sidecar.Process, "sidecar", onSidecar, "grpc-publish")},
+			{"sidecar", profiled(l, sidecar, onSidecar, "grpc-publish")},
 		}, nil
 	}
 }
@@ -31,7 +31,7 @@ func unary(callers int) func(*lab.Lab) ([]Side, error) {
 // stream publishes with a window.
 func stream(l *lab.Lab) ([]Side, error) {
 	p := l.Params()
-	p.Window, p.Batch = 1000, 64
+	p.Window, p.Batch = window, 64
 	sidecar, err := sidecarWithDevice(l)
 	if err != nil {
 		return nil, err
@@ -40,16 +40,19 @@ func stream(l *lab.Lab) ([]Side, error) {
 	onSidecar.Address = sidecar.Address
 	return []Side{
 		{"direct", func() (program.Figures, error) { return l.RunOurs(p, "direct-publish") }},
-		{"sidecar", withCPU(l, sidecar.Process, "sidecar", onSidecar, "grpc-stream")},
+		{"sidecar", profiled(l, sidecar, onSidecar, "grpc-stream")},
 	}, nil
 }
+
+// window is how many messages of a device may be under way where throughput is measured, on all sides.
+const window = 1000
 
 func sidecarWithDevice(l *lab.Lab) (*lab.Sidecar, error) {
 	s, err := l.StartSidecar(lab.SidecarOptions{})
 	if err != nil {
 		return nil, err
 	}
-	return s, l.Connect(s, 1)
+	return s, l.Connect(s, 1, window)
 }
 
 // withCPU runs a program of ours, and adds what another process used meanwhile, for each message.
@@ -70,4 +73,9 @@ func withCPU(l *lab.Lab, of *lab.Process, name string, p program.Params, run str
 		f[name+"_cpu_us_per_message"] = (after - before).Seconds() * 1e6 / f["messages"]
 		return f, nil
 	}
+}
+
+// profiled is withCPU for a sidecar.
+func profiled(l *lab.Lab, s *lab.Sidecar, p program.Params, run string) func() (program.Figures, error) {
+	return func() (program.Figures, error) { return l.WhileProfiled(s, withCPU(l, s.Process, "sidecar", p, run)) }
 }

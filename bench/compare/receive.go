@@ -13,10 +13,12 @@ func subscribe(count, few int, rate float64) func(*lab.Lab) ([]Side, error) {
 			return nil, err
 		}
 		p := l.Params()
-		p.Count, p.Rate, p.Window = l.Count(count, few), rate, 1000
+		p.Count, p.Rate, p.Window = l.Count(count, few), rate, window
 		return []Side{
 			{"direct", func() (program.Figures, error) { return receive(l, p, "direct-receive") }},
-			{"sidecar", func() (program.Figures, error) { return receive(l, at(p, sidecar.Address), "grpc-receive") }},
+			{"sidecar", func() (program.Figures, error) {
+				return l.WhileProfiled(sidecar, func() (program.Figures, error) { return receive(l, at(p, sidecar.Address), "grpc-receive") })
+			}},
 		}, nil
 	}
 }

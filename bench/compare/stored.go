@@ -27,14 +27,14 @@ func stored(l *lab.Lab) ([]Side, error) {
 	}
 	counted, err := l.StartSidecar(lab.SidecarOptions{Name: "counted", Under: tracing(l.Path("fsyncs"))})
 	if err == nil {
-		err = l.Connect(counted, 1)
+		err = l.Connect(counted, 1, window)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return []Side{
 		{"fsync", func() (program.Figures, error) { return l.RunOurs(p, "fsync") }},
-		{"sidecar", withCPU(l, sidecar.Process, "sidecar", at(p, sidecar.Address), "grpc-publish")},
+		{"sidecar", profiled(l, sidecar, at(p, sidecar.Address), "grpc-publish")},
 		{"counted", countingSyncs(l, at(p, counted.Address))},
 	}, nil
 }
@@ -44,7 +44,7 @@ func storedSlow(l *lab.Lab) ([]Side, error) {
 	p := storedParams(l)
 	sidecar, err := l.StartSidecar(lab.SidecarOptions{Under: tracing(l.Path("fsyncs"), slowly...)})
 	if err == nil {
-		err = l.Connect(sidecar, 1)
+		err = l.Connect(sidecar, 1, window)
 	}
 	if err != nil {
 		return nil, err

@@ -42,4 +42,52 @@ var Targets = []Target{
 		Comparison: "subscribe-paced", What: "a Go app that subscribes, p50 at 1,000 messages a second, by direct",
 		Over: []string{"sidecar.p50_us"}, Under: []string{"direct.p50_us"}, AtMost: 1.5, Unit: "×",
 	},
+	{
+		Comparison: "idle-memory", What: "memory for each idle device of 3,000, by direct",
+		Over: []string{"sidecar.kib_per_device"}, Under: []string{"direct.kib_per_device"}, AtMost: 1.25, Aim: 1.15, Unit: "×",
+	},
+	{
+		Comparison: "idle-memory", What: "goroutines for each device",
+		Over: []string{"sidecar.goroutines_per_device"}, AtMost: 12,
+	},
+	{
+		Comparison: "idle-one", What: "memory of a sidecar with one idle device (PSS)",
+		Over: []string{"sidecar.pss_mb"}, AtMost: 25, Unit: "MB",
+	},
+	{
+		Comparison: "storm", What: "1,000 devices from start to online, by direct",
+		Over: []string{"sidecar.seconds_to_online"}, Under: []string{"direct.seconds_to_online"}, AtMost: 1.2, Unit: "×",
+	},
+	{
+		Comparison: "restart", What: "1,000 devices after a broker's restart, until all are online, by the upper bound of the waits",
+		Over: []string{"sidecar.by_upper_bound"}, AtMost: 2, Unit: "×",
+	},
+	{
+		Comparison: "restart", What: "the busiest second after the first wave, of all attempts",
+		Over: []string{"sidecar.busiest_second_percent"}, AtMost: 5, Unit: "%",
+	},
+	{
+		Comparison: "events", What: "events to 16 readers, in all",
+		Over: []string{"sidecar.messages_per_second"}, AtLeast: 100_000, Unit: "/s",
+	},
+	{
+		Comparison: "event-delay", What: "a state change to a reader, p99",
+		Over: []string{"sidecar.p99_us"}, AtMost: 5, Scale: 1e-3, Unit: "ms",
+	},
+	{
+		Comparison: "chain", What: "a unary call at 64 callers through the interceptors, by one without",
+		Over: []string{"bare-grpc.messages_per_second"}, Under: []string{"sidecar.messages_per_second"}, AtMost: 1.3, Unit: "×",
+	},
+	{
+		Comparison: "crush", What: "2,000 callers on one connection, longest time without an answer",
+		Over: []string{"sidecar.longest_gap_us"}, AtMost: 1, Scale: 1e-6, Unit: "s",
+	},
+	{
+		Comparison: "start", What: "from exec to the ready line",
+		Over: []string{"fresh.ready_ms"}, AtMost: 150, Unit: "ms",
+	},
+	{
+		Comparison: "start", What: "the binary",
+		Over: []string{"fresh.binary_mb"}, AtMost: 25, Unit: "MB",
+	},
 }

@@ -28,6 +28,7 @@ type Options struct {
 	Observed string // the same with a door for profiles
 	Self     string // the command that has the programs
 	Quick    bool   // as little work as shows that everything works
+	Profiles string // a directory for profiles of sidecars, which then are the observed ones; "" takes none
 }
 
 // Lab belongs to one comparison. Close it: it ends what it started.
@@ -157,8 +158,11 @@ func (l *Lab) Await(what string, within time.Duration, is func() (bool, error)) 
 	}
 }
 
-// Rest waits, as for a process to come to rest.
+// Rest waits, as for a process to come to rest; in a quick run not for long.
 func (l *Lab) Rest(d time.Duration) error {
+	if l.Quick {
+		d = min(d, 100*time.Millisecond)
+	}
 	select {
 	case <-time.After(d):
 		return nil

@@ -21,6 +21,8 @@ type Sidecar struct {
 	Address  string
 	StateDir string
 	Devices  pb.ConnectivityServiceClient
+
+	name string
 }
 
 // SidecarOptions say how to run it.
@@ -43,6 +45,7 @@ func (l *Lab) StartSidecar(o SidecarOptions) (*Sidecar, error) {
 	if err := os.WriteFile(config, []byte("limits: {requests_per_second: -1, streams: -1}\n"), 0o600); err != nil {
 		return nil, err
 	}
+	o.Observed = o.Observed || l.Profiles != ""
 	binary := l.Options.Sidecar
 	if o.Observed {
 		binary = l.Observed
@@ -62,7 +65,7 @@ func (l *Lab) StartSidecar(o SidecarOptions) (*Sidecar, error) {
 		return nil, err
 	}
 	l.OnClose(func() { _ = client.Close() })
-	return &Sidecar{Process: p, Address: p.Say("address"), StateDir: o.StateDir, Devices: pb.NewConnectivityServiceClient(client)}, nil
+	return &Sidecar{Process: p, name: o.Name, Address: p.Say("address"), StateDir: o.StateDir, Devices: pb.NewConnectivityServiceClient(client)}, nil
 }
 
 // Name is that of the i-th of so many devices, as programs name them.
@@ -73,8 +76,8 @@ func Name(i, of int) string {
 	return DeviceName
 }
 
-// Connect brings devices online at the broker, with room for a window of 1,000 messages each.
-func (l *Lab) Connect(s *Sidecar, devices int) error {
+// Connect brings devices online at the broker, with room for so many messages under way; 0 is the sidecar's default.
+func (l *Lab) Connect(s *Sidecar, devices, inflight int) error {
 	ctx, cancel := context.WithTimeout(l.ctx, 3*time.Minute)
 	defer cancel()
 	all, ctx := errgroup.WithContext(ctx)
@@ -88,7 +91,7 @@ func (l *Lab) Connect(s *Sidecar, devices int) error {
 				Credential: &pb.ConnectRequest_MqttCredential{MqttCredential: &pb.MqttCredential{
 					ClientId: name, Username: name + "&" + ProductKey, Password: "any",
 				}},
-				Mqtt: &pb.MqttSettings{MaxInflight: 1000},
+				Mqtt: &pb.MqttSettings{MaxInflight: uint32(inflight)},
 			})
 			return err
 		})

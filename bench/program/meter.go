@@ -18,6 +18,8 @@ type meter struct {
 	mu    sync.Mutex
 	all   int
 	took  []time.Duration // of answers that came between from and until
+	last  time.Time       // when an answer came
+	gap   time.Duration   // the longest time without any
 	first error
 }
 
@@ -43,7 +45,11 @@ func (m *meter) add(start time.Time) {
 	m.all++
 	if !now.Before(m.from) && now.Before(m.until) {
 		m.took = append(m.took, now.Sub(start))
+		if !m.last.IsZero() {
+			m.gap = max(m.gap, now.Sub(m.last))
+		}
 	}
+	m.last = now
 }
 
 // fail keeps the first error.
@@ -69,7 +75,9 @@ func (m *meter) figures() (Figures, error) {
 	if m.first != nil {
 		return nil, m.first
 	}
-	return usual(m.all, m.took, m.until.Sub(m.from), used), nil
+	f := usual(m.all, m.took, m.until.Sub(m.from), used)
+	f["longest_gap_us"] = micros(max(m.gap, m.until.Sub(m.last))) // also when answers stopped for good
+	return f, nil
 }
 
 func usual(all int, took []time.Duration, over, cpu time.Duration) Figures {

@@ -31,7 +31,25 @@ func (r Report) Markdown() string {
 		fmt.Fprintf(&b, "\n**%s** (`%s`, %d repetitions, medians)\n\n", o.Title, o.Name, len(o.Repetitions))
 		figures(&b, o)
 	}
+	for _, c := range r.Curves {
+		fmt.Fprintf(&b, "\n**%s** (`%s`)\n\n", c.Title, c.Name)
+		curve(&b, c)
+	}
 	return b.String()
+}
+
+// curve has a line for each point.
+func curve(b *strings.Builder, c compare.Curve) {
+	o := compare.Outcome{Repetitions: []compare.Repetition{{}}}
+	for _, p := range c.Points {
+		side := compare.Number(p.X) + " " + c.Of
+		if p.X < 1000 {
+			side = fmt.Sprintf("%.0f %s", p.X, c.Of)
+		}
+		o.Sides = append(o.Sides, side)
+		o.Repetitions[0][side] = p.Figures
+	}
+	figures(b, o)
 }
 
 // figures has a line for each side and a column for each figure that any side has.

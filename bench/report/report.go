@@ -1,4 +1,4 @@
-// Package report writes what a run has found: as JSON for programs, as Markdown for people.
+// Package report writes what a run has found: as JSON for programs, as Markdown and plots for people.
 package report
 
 import (
@@ -19,6 +19,7 @@ type Report struct {
 	Machine  lab.Machine       `json:"machine"`
 	Verdicts []compare.Verdict `json:"targets"`
 	Outcomes []compare.Outcome `json:"comparisons"`
+	Curves   []compare.Curve   `json:"growth"`
 }
 
 // Write writes the report to a directory.
@@ -32,6 +33,11 @@ func (r Report) Write(dir string) error {
 	}
 	if err := os.WriteFile(filepath.Join(dir, "results.json"), append(data, '\n'), 0o600); err != nil {
 		return err
+	}
+	for _, c := range r.Curves {
+		if err := draw(dir, c); err != nil {
+			return err
+		}
 	}
 	return os.WriteFile(filepath.Join(dir, "results.md"), []byte(r.Markdown()), 0o600)
 }
