@@ -26,6 +26,9 @@ import (
 // DefaultDrainTimeout is how long calls under way may take to finish once the sidecar stops.
 const DefaultDrainTimeout = 10 * time.Second
 
+// streamWorkers is how many goroutines stay to serve calls.
+const streamWorkers = 64
+
 // Options are what a Server needs. Address, Devices and Events must be there.
 type Options struct {
 	// Address is "unix:///PATH", or "HOST:PORT" for TCP, where port 0 takes any that is free.
@@ -146,6 +149,9 @@ func (s *Server) transport(creds credentials.TransportCredentials) []grpc.Server
 		grpc.MaxHeaderListSize(64 << 10),
 		grpc.ReadBufferSize(64 << 10),
 		grpc.WriteBufferSize(64 << 10),
+		// A call goes many frames deep, so a goroutine of its own would spend a fifth of the call on growing its stack. Calls beyond
+		// these, and streams that stay, get one of their own all the same.
+		grpc.NumStreamWorkers(streamWorkers),
 		// A client that watches events for days may ping to see that we live, also between calls.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true), // once Run has returned nothing calls Devices any more
