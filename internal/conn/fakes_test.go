@@ -267,6 +267,7 @@ type fakeLink struct {
 	closed     bool
 	done       chan struct{}
 	hold       bool     // leaves messages unacknowledged
+	more       bool     // messages wait for others, and are acknowledged when none comes
 	refuse     string   // this filter
 	said       []string // SUBSCRIBE, UNSUBSCRIBE and PUBLISH, in their order
 	underWay   []*fakePending
@@ -290,10 +291,18 @@ func (l *fakeLink) Publish(topic string, _ byte, _ []byte) pending {
 	if l.underWay = append(l.underWay, p); len(l.underWay) > l.mostAtOnce {
 		l.mostAtOnce = len(l.underWay)
 	}
-	if !l.hold {
+	if !l.hold && !l.more {
 		l.ack()
 	}
 	return p
+}
+
+func (l *fakeLink) More(more bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.more = more; !more && !l.hold {
+		l.ack()
+	}
 }
 
 // ack acknowledges all that is under way. mu is held.

@@ -65,7 +65,8 @@ type guard struct {
 
 	// writing is held during a Write, so that the deadline is that of the one who writes. A channel, not a mutex: tests have time pass
 	// while somebody waits for it.
-	writing chan struct{}
+	writing  chan struct{}
+	gathered gathered
 
 	mu           sync.Mutex
 	failure      *Failure
@@ -77,10 +78,9 @@ type guard struct {
 }
 
 func newGuard(c net.Conn) *guard {
-	return &guard{
-		Conn: c, in: bufio.NewReaderSize(c, 2+maxTopic), connack: -1, asked: map[uint16]int{},
-		writing: make(chan struct{}, 1), dead: make(chan struct{}),
-	}
+	g := &guard{Conn: c, connack: -1, asked: map[uint16]int{}, writing: make(chan struct{}, 1), dead: make(chan struct{})}
+	g.in = bufio.NewReaderSize(intake{c, g}, 2+maxTopic)
+	return g
 }
 
 // fail keeps the first failure, closes the connection and returns what Read and Write shall return.
@@ -323,14 +323,27 @@ func (g *guard) checkAnswer(kind byte, id uint16, codes []byte) error {
 	return nil
 }
 
-// Write notes what the answer must look like and gives the peer writeTimeout to take each chunk. The library writes whole packets.
-func (g *guard) Write(p []byte) (n int, err error) {
+// Write notes what the answer must look like, and writes the packet, or lets it wait for others that follow at once. The library writes
+// whole packets.
+func (g *guard) Write(p []byte) (int, error) {
 	g.writing <- struct{}{}
 	defer func() { <-g.writing }()
-	if len(p) > 0 {
-		g.noteOutbound(p)
+	if len(p) == 0 {
+		return 0, nil
 	}
-	for n < len(p) && err == nil {
+	g.noteOutbound(p)
+	if now := g.gather(p); now != nil {
+		defer g.gathered.release()
+		if err := g.write(now); err != nil {
+			return 0, err
+		}
+	}
+	return len(p), nil
+}
+
+// write gives the peer writeTimeout to take each chunk. writing is held.
+func (g *guard) write(p []byte) (err error) {
+	for n := 0; n < len(p) && err == nil; {
 		var took int
 		if err = g.Conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err == nil {
 			took, err = g.Conn.Write(p[n:min(len(p), n+writeChunk)])
@@ -340,14 +353,17 @@ func (g *guard) Write(p []byte) (n int, err error) {
 	}
 	switch {
 	case err == nil || errors.Is(err, net.ErrClosed):
-		return n, err
+		return err
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return n, g.fail(&Failure{Cause: event.CauseWriteTimeout, Err: err, Detail: fmt.Sprintf("the server took no bytes for %s", writeTimeout)})
+		return g.fail(&Failure{Cause: event.CauseWriteTimeout, Err: err, Detail: fmt.Sprintf("the server took no bytes for %s", writeTimeout)})
 	}
-	return n, g.fail(streamFailure(err))
+	return g.fail(streamFailure(err))
 }
 
 func (g *guard) noteOutbound(p []byte) {
+	if p[0]>>4 == typePublish {
+		return
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch p[0] >> 4 {

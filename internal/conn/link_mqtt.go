@@ -50,6 +50,9 @@ type link interface {
 	Traffic() (received, sent uint64)
 	// Publish hands a message over, for one goroutine at a time. It may wait for the peer to take bytes.
 	Publish(topic string, qos byte, payload []byte) pending
+	// More says that another Publish follows at once, or that none does. Until then messages may wait, to be written together; without
+	// more, what waits is written before it returns.
+	More(more bool)
 	// Subscribe asks for filters, at QoS 1, and returns the codes of SUBACK; Unsubscribe ends that.
 	Subscribe(ctx context.Context, filters []string) (codes []byte, err error)
 	Unsubscribe(ctx context.Context, filters []string) error
@@ -202,6 +205,8 @@ func (l *mqttLink) Traffic() (received, sent uint64) {
 func (l *mqttLink) Publish(topic string, qos byte, payload []byte) pending {
 	return l.client.Publish(topic, qos, false, payload)
 }
+
+func (l *mqttLink) More(more bool) { l.guard.setMore(more) }
 
 func (l *mqttLink) Subscribe(ctx context.Context, filters []string) ([]byte, error) {
 	wanted := make(map[string]byte, len(filters))

@@ -57,12 +57,9 @@ func (k *Keeper) send(ctx context.Context, l link, window int) {
 }
 
 func (s *sender) loop(ctx context.Context) {
+	defer s.l.More(false)
 	for {
-		select {
-		case s.slots <- struct{}{}:
-		case <-ctx.Done():
-			return
-		case <-s.l.Done():
+		if !s.slot(ctx) {
 			return
 		}
 		f, ok := s.take(ctx)
@@ -74,6 +71,23 @@ func (s *sender) loop(ctx context.Context) {
 	}
 }
 
+// slot waits until another message may be under way.
+func (s *sender) slot(ctx context.Context) bool {
+	select {
+	case s.slots <- struct{}{}:
+		return true
+	default:
+	}
+	s.l.More(false)
+	select {
+	case s.slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+	case <-s.l.Done():
+	}
+	return false
+}
+
 // take waits for the next message and hands it to the link.
 func (s *sender) take(ctx context.Context) (flight, bool) {
 	for {
@@ -81,14 +95,19 @@ func (s *sender) take(ctx context.Context) (flight, bool) {
 			return flight{}, false
 		}
 		if f, m, ok := s.next(); ok {
+			if !s.k.shaper.free() {
+				s.l.More(false)
+			}
 			if !s.k.shaper.hold(ctx, len(m.Topic)+len(m.Payload), s.l.Done()) {
 				s.giveBack(f)
 				return flight{}, false
 			}
+			s.l.More(true)
 			f.pending, f.qos, f.accepted = s.l.Publish(m.Topic, m.QoS, m.Payload), m.QoS, m.Accepted
 			s.k.env.measures.of(&f).sent.Since(f.accepted)
 			return f, true
 		}
+		s.l.More(false)
 		select {
 		case <-s.k.lanes.bell:
 		case <-ctx.Done():

@@ -31,6 +31,9 @@ func newShaper(r Rates) *shaper {
 	return s
 }
 
+// free reports whether hold never waits.
+func (s *shaper) free() bool { return s.messages == nil && s.bytes == nil }
+
 // hold waits until a message of so many bytes may be sent. It reports false, and counts nothing, when ctx ends or done is closed before.
 func (s *shaper) hold(ctx context.Context, size int, done <-chan struct{}) bool {
 	now := time.Now()
