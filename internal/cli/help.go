@@ -1,6 +1,13 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"cmp"
+	"strings"
+	"unicode"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
 
 // Commands are listed in the order in which one needs them.
 func init() { cobra.EnableCommandSorting = false } //nolint:gochecknoinits // cobra has no other place for it
@@ -29,43 +36,58 @@ const rootExample = `    linkkit-sidecar dev
     linkkit-sidecar connect --device a1B2c3D4e5F/dev-001 --device-secret-file secret.txt --region cn-shanghai
     linkkit-sidecar events`
 
-const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
+// help and usage are code, not templates: a template calls methods by name, and then the linker must keep every method of every
+// type. They made the binary a fifth larger.
+func help(c *cobra.Command, _ []string) {
+	w := &lines{w: c.OutOrStdout()}
+	if text := cmp.Or(c.Long, c.Short); text != "" {
+		w.write(strings.TrimRightFunc(text, unicode.IsSpace) + "\n\n")
+	}
+	if c.Runnable() || c.HasSubCommands() {
+		w.write(c.UsageString())
+	}
+}
 
-{{end}}{{if or .Runnable .HasSubCommands}}{{.UsageString}}{{end}}`
+// flagColumns is how wide lines about flags are.
+const flagColumns = 125
 
-const usageTemplate = `Usage:
-    {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND{{else}}{{.UseLine}}{{end}}
-{{- if .HasExample}}
+func usageOf(c *cobra.Command) error {
+	w := &lines{w: c.OutOrStderr()}
+	if c.HasAvailableSubCommands() {
+		w.printf("Usage:\n    %s COMMAND", c.CommandPath())
+	} else {
+		w.printf("Usage:\n    %s", c.UseLine())
+	}
+	if c.HasExample() {
+		w.write("\n\nExamples:\n" + c.Example)
+	}
+	for _, group := range c.Groups() {
+		w.commands(c, group.Title, group.ID)
+	}
+	if c.HasAvailableSubCommands() && !c.AllChildCommandsHaveGroup() {
+		w.commands(c, "Commands:", "")
+	}
+	w.flags("Flags:", c.LocalFlags())
+	w.flags("Flags of every command:", c.InheritedFlags())
+	if c.HasAvailableSubCommands() {
+		w.printf("\n\n\"%s help COMMAND\" tells more about a command.", c.CommandPath())
+	}
+	w.printf("\n")
+	return w.err
+}
 
-Examples:
-{{.Example}}
-{{- end}}
-{{- if .HasAvailableSubCommands}}{{$cmds := .Commands}}
-{{- range $group := .Groups}}
+// commands lists those of a group.
+func (l *lines) commands(c *cobra.Command, title, group string) {
+	l.printf("\n\n%s", title)
+	for _, sub := range c.Commands() {
+		if sub.GroupID == group && (sub.IsAvailableCommand() || sub.Name() == "help") {
+			l.printf("\n    %-*s %s", sub.NamePadding(), sub.Name(), sub.Short)
+		}
+	}
+}
 
-{{.Title}}
-{{- range $cmds}}{{if (and (eq .GroupID $group.ID) (or .IsAvailableCommand (eq .Name "help")))}}
-    {{rpad .Name .NamePadding}} {{.Short}}
-{{- end}}{{end}}{{end}}
-{{- if not .AllChildCommandsHaveGroup}}
-
-Commands:
-{{- range $cmds}}{{if (and (eq .GroupID "") (or .IsAvailableCommand (eq .Name "help")))}}
-    {{rpad .Name .NamePadding}} {{.Short}}
-{{- end}}{{end}}{{end}}
-{{- end}}
-{{- if .HasAvailableLocalFlags}}
-
-Flags:
-{{.LocalFlags.FlagUsagesWrapped 125 | trimTrailingWhitespaces}}
-{{- end}}
-{{- if .HasAvailableInheritedFlags}}
-
-Flags of every command:
-{{.InheritedFlags.FlagUsagesWrapped 125 | trimTrailingWhitespaces}}
-{{- end}}
-{{- if .HasAvailableSubCommands}}
-
-"{{.CommandPath}} help COMMAND" tells more about a command.
-{{- end}}
-`
+func (l *lines) flags(title string, set *pflag.FlagSet) {
+	if set.HasAvailableFlags() {
+		l.write("\n\n" + title + "\n" + strings.TrimRightFunc(set.FlagUsagesWrapped(flagColumns), unicode.IsSpace))
+	}
+}
