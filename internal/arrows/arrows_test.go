@@ -28,6 +28,7 @@ var arrows = map[string]string{
 	"statedir":   "",
 	"message":    "",
 	"measure":    "",
+	"trace":      "device message",
 	"admin":      "conn device event inbox measure store",
 	"config":     "device",
 	"event":      "device",
@@ -36,10 +37,10 @@ var arrows = map[string]string{
 	"store":      "device measure message statedir",
 	"outbox":     "device measure message",
 	"inbox":      "device message platform",
-	"conn":       "credential device event inbox measure message outbox platform statedir trust", // what it stores, it asks of an interface
-	"server":     "conn credential device event inbox message outbox platform statedir trust",
+	"conn":       "credential device event inbox measure message outbox platform statedir trace trust", // what it stores, it asks of an interface
+	"server":     "conn credential device event inbox message outbox platform statedir trace trust",
 	"sandbox":    "device platform statedir", // the platform knows nothing of sidecars
-	"cli":        "admin config conn credential device event inbox outbox platform sandbox server statedir store trust",
+	"cli":        "admin config conn credential device event inbox outbox platform sandbox server statedir store trace trust",
 }
 
 // holders lists, for each library that is kept in its place, the files and directories (with a slash) that may import it.
@@ -51,6 +52,10 @@ var holders = map[string]string{
 	"github.com/spf13":                        "internal/cli/ internal/config/",
 	"github.com/prometheus":                   "internal/admin/ internal/cli/ internal/server/",
 	"github.com/grpc-ecosystem":               "internal/server/ internal/sandbox/",
+	"go.opentelemetry.io/contrib":             "internal/server/",
+	"go.opentelemetry.io/otel":                "internal/trace/ internal/server/",
+	"go.opentelemetry.io/otel/sdk":            "internal/trace/otlp/",
+	"go.opentelemetry.io/otel/exporters":      "internal/trace/otlp/",
 	"google.golang.org/grpc":                  "gen/ internal/server/ internal/sandbox/ internal/cli/",
 	"google.golang.org/protobuf":              "gen/ internal/server/ internal/sandbox/ internal/cli/",
 	module + "gen/linkkit_sidecar/v1":         "internal/server/ internal/cli/",
@@ -61,8 +66,8 @@ var holders = map[string]string{
 
 // strangers lists, for each room, libraries that must not come in even by way of others.
 var strangers = map[string][]string{
-	"conn":     {"google.golang.org/grpc", "google.golang.org/protobuf", module + "gen", module + "internal/sandbox"},
-	"server":   {module + "internal/sandbox", module + "internal/store"},
+	"conn":     {"google.golang.org/grpc", "google.golang.org/protobuf", module + "gen", module + "internal/sandbox", module + "internal/trace/otlp"},
+	"server":   {module + "internal/sandbox", module + "internal/store", module + "internal/trace/otlp"},
 	"platform": {"net/http", "crypto/rand", "math/rand", "math/rand/v2"},
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/sandbox"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/server"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/statedir"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trace/otlp"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trust"
 )
 
@@ -144,7 +145,12 @@ func (d *development) open() (err error) {
 	if err != nil {
 		return err
 	}
+	traces, err := otlp.Open(context.Background(), d.getenv, d.build().Version, log)
+	if err != nil {
+		return err
+	}
 	if d.sidecar, err = openSidecar(sidecarOptions{
+		traces:   traces,
 		stateDir: filepath.Join(d.flags.dir, "sidecar"), version: d.build().Version, log: log, extraCA: roots,
 		servers: []server.Options{{Address: "unix://" + filepath.Join(sockets, "sidecar.sock")}},
 	}); err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/outbox"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/server"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/store"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trace/otlp"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trust"
 )
 
@@ -130,6 +131,9 @@ func (r *run) serve(ctx context.Context, f *serveFlags) error {
 		return usage(err)
 	}
 	o.log = log
+	if o.traces, err = otlp.Open(ctx, r.getenv, o.version, log); err != nil {
+		return usage(err)
+	}
 	s, err := openSidecar(o)
 	if err != nil {
 		return usage(err)

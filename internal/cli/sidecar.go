@@ -21,6 +21,8 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/server"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/statedir"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/store"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trace"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trace/otlp"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trust"
 )
 
@@ -40,6 +42,7 @@ type sidecarOptions struct {
 	declared      []conn.ConnectRequest // to be brought online
 	servers       []server.Options      // Devices, Events, Log and Metrics are filled in
 	admin         admin.Options         // Address "" is none
+	traces        *otlp.Export          // nil exports none; closed with the sidecar
 	log           *slog.Logger
 }
 
@@ -47,6 +50,7 @@ type sidecarOptions struct {
 type sidecar struct {
 	o           sidecarOptions
 	db          *store.DB
+	tracer      *trace.Tracer // may be nil
 	credentials *credential.Store
 	events      *event.Log
 	devices     *conn.Set
@@ -57,7 +61,11 @@ type sidecar struct {
 
 // openSidecar builds the rooms bottom-up. Its errors are refusals to start: one line each, and nothing stays open.
 func openSidecar(o sidecarOptions) (*sidecar, error) {
-	s := &sidecar{o: o}
+	s := &sidecar{o: o, tracer: o.traces.Tracer()}
+	if o.traces != nil {
+		s.closers = append(s.closers, o.traces.Close) // last of all: until then there are spans that end
+		s.o.log = slog.New(trace.Handler(o.log.Handler()))
+	}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -88,6 +96,7 @@ func (s *sidecar) open() error {
 	if s.devices, err = conn.NewSet(conn.Options{
 		Credentials: s.credentials, Desired: db, Events: s.events, Log: s.o.log, ExtraCA: s.o.extraCA, Version: s.o.version,
 		ConnectsPerMinute: s.o.perMinute, Handshakes: s.o.handshakes, Queues: db, Outbox: s.o.outbox, Inbox: s.o.inbox, Rates: s.o.rates,
+		Tracer: s.tracer,
 	}); err != nil {
 		return err
 	}
@@ -119,7 +128,7 @@ func (s *sidecar) warnOfSetAside(db *store.DB) error {
 func (s *sidecar) listen() error {
 	registry := prometheus.NewRegistry()
 	for _, o := range s.o.servers {
-		o.Devices, o.Messages, o.Events, o.Log = s.devices, s.devices, s.events, s.o.log
+		o.Devices, o.Messages, o.Events, o.Log, o.Tracer = s.devices, s.devices, s.events, s.o.log, s.tracer
 		if s.o.admin.Address != "" {
 			o.Metrics = registry
 		}

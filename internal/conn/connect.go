@@ -7,6 +7,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/credential"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trace"
 )
 
 // Wait says what Connect waits for.
@@ -101,7 +102,7 @@ func (s *Set) want(ctx context.Context, k *Keeper, r ConnectRequest) (v *vigil, 
 	}
 	info := s.env.credentialInfo(k.id)
 	k.change(nil, func(st *event.Status) { st.Credential = info })
-	return k.watch(s, w), old == nil, nil
+	return k.watch(s, w, trace.From(ctx)), old == nil, nil
 }
 
 // offer stores the credential that was given, if it is new, as a candidate. With none given there must be one.

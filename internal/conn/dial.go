@@ -12,6 +12,7 @@ import (
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trace"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trust"
 )
 
@@ -47,10 +48,14 @@ func (d *dialer) dial(ctx context.Context, t Target, id device.ID) (net.Conn, gr
 	if err != nil {
 		return nil, greeting{}, err
 	}
+	step := trace.Step(ctx, trace.StepDial, address)
 	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, greeting{}, dialFailure(err, host, address)
+		f := dialFailure(err, host, address)
+		step.End(f.Cause.String(), f)
+		return nil, greeting{}, f
 	}
+	step.End("", nil)
 	if t.TLS.PlainTCP {
 		return raw, greeting{warnings: []event.Warning{{
 			Code:   event.WarnPlainTCP,
@@ -65,10 +70,14 @@ func (d *dialer) dial(ctx context.Context, t Target, id device.ID) (net.Conn, gr
 	config = config.Clone() // shares the session cache
 	config.ServerName = host
 	secure := tls.Client(nameCuts{raw}, config)
+	step = trace.Step(ctx, trace.StepTLS, address)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
-		return nil, greeting{}, handshakeFailure(err, host, address)
+		f := handshakeFailure(err, host, address)
+		step.End(f.Cause.String(), f)
+		return nil, greeting{}, f
 	}
+	step.End("", nil)
 	return secure, d.greeting(t, secure.ConnectionState(), host, config.RootCAs), nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/inbox"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/outbox"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trace"
 )
 
 // Desired keeps on disk what is wanted of devices. *store.DB does.
@@ -43,6 +44,8 @@ type Options struct {
 	Inbox inbox.Options
 	// Rates bound what each device sends.
 	Rates Rates
+	// Tracer records what becomes of messages and logins; nil records nothing.
+	Tracer *trace.Tracer
 	// Handshakes is how many attempts may be under way at once in the process. 0 is DefaultHandshakes.
 	Handshakes int
 }
@@ -66,6 +69,7 @@ type environment struct {
 	inbox             inbox.Options
 	rates             Rates
 	measures          *measures
+	tracer            *trace.Tracer // may be nil
 }
 
 func newEnvironment(o Options) *environment {
@@ -73,7 +77,7 @@ func newEnvironment(o Options) *environment {
 	env := &environment{
 		credentials: o.Credentials, desired: o.Desired, events: o.Events, log: o.Log, dialer: d, open: d.openMQTT,
 		version: o.Version, connectsPerMinute: o.ConnectsPerMinute, outbox: o.Outbox, inbox: o.Inbox, rates: o.Rates,
-		measures: newMeasures(),
+		measures: newMeasures(), tracer: o.Tracer,
 	}
 	env.outbox.OnDisk, env.inbox.Counters = env.measures.stored.onDisk, &env.measures.deliveries
 	if o.Queues != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/outbox"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trace"
 )
 
 // Keeper keeps one device online, as long as it is wanted. Callers ask through the Set.
@@ -75,10 +76,10 @@ func (k *Keeper) ask(ctx context.Context) error {
 func (k *Keeper) answer() { <-k.asking }
 
 // watch starts a vigil. The device is held, or the Set is starting, and no vigil is under way.
-func (k *Keeper) watch(s *Set, w wanted) *vigil {
+func (k *Keeper) watch(s *Set, w wanted, asked trace.Context) *vigil {
 	ctx, stop := context.WithCancelCause(s.life)
 	v := &vigil{
-		k: k, settings: w.Settings, address: w.Settings.address(k.id), established: w.Established, stop: stop, done: make(chan struct{}),
+		k: k, settings: w.Settings, address: w.Settings.address(k.id), established: w.Established, asked: asked, stop: stop, done: make(chan struct{}),
 		backoff: backoff{min: w.Settings.ReconnectMin, max: w.Settings.ReconnectMax}, since: time.Now(),
 	}
 	k.change(nil, func(st *event.Status) {

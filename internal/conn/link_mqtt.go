@@ -15,6 +15,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trace"
 )
 
 const (
@@ -86,7 +87,10 @@ func (d *dialer) openMQTT(ctx context.Context, a attempt) (link, error) {
 	if err != nil {
 		return nil, err
 	}
-	return logIn(ctx, conn, greeted, a)
+	step := trace.Step(ctx, trace.StepLogin, conn.RemoteAddr().String())
+	l, err := logIn(ctx, conn, greeted, a)
+	step.End(traceKind(err), err)
+	return l, err
 }
 
 // logIn makes a link of a connection, and closes the connection when that fails.

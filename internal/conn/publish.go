@@ -96,7 +96,7 @@ func (p *Publisher) write() {
 			refuse(p.lane, some, err)
 			continue
 		}
-		box.Put(p.lane.box, some)
+		p.traceStored(some, box.Put(p.lane.box, some))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trace"
 )
 
 // RegisterRequest says which device to register, how, and where.
@@ -46,8 +47,10 @@ func (s *Set) Register(ctx context.Context, r RegisterRequest) (credential.Crede
 		err    error
 	}
 	done := make(chan outcome, 1)
+	life, span := s.env.tracer.Register(trace.From(ctx).Into(s.life), k.id, r.Registration.Method.String())
 	s.work.Go(func() {
-		stored, err := s.register(s.life, k, r)
+		stored, err := s.register(life, k, r)
+		span.End(traceKind(err), err)
 		k.setBusy(false)
 		k.registering.Unlock()
 		s.forgetIfBlank(k)

@@ -9,6 +9,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/outbox"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trace"
 )
 
 const (
@@ -27,12 +28,14 @@ type flight struct {
 	lane     *lane         // or else who sent it
 	id       uint64
 	accepted time.Time
+	span     *trace.Span // nil: not recorded
 }
 
 // sender sends one device's messages over one link: so many at once, the lanes in turn, and the outbox in turn with the lanes.
 type sender struct {
 	k       *Keeper
 	l       link
+	traced  trace.Link
 	slots   chan struct{}      // one for each message that may be under way
 	flights chan flight        // in the order in which they were sent
 	settled chan *outbox.Entry // those of the outbox that have landed
@@ -42,7 +45,8 @@ type sender struct {
 // send runs a sender until ctx ends or the link does. What is under way when ctx ends is waited for, for a while.
 func (k *Keeper) send(ctx context.Context, l link, window int) {
 	s := &sender{
-		k: k, l: l, slots: make(chan struct{}, window), flights: make(chan flight, window), settled: make(chan *outbox.Entry, window),
+		k: k, l: l, traced: k.tracedLink(),
+		slots: make(chan struct{}, window), flights: make(chan flight, window), settled: make(chan *outbox.Entry, window),
 	}
 	var landing, settling sync.WaitGroup
 	landing.Go(func() { s.land(ctx) })
@@ -101,6 +105,9 @@ func (s *sender) take(ctx context.Context) (flight, bool) {
 			if !s.k.shaper.hold(ctx, len(m.Topic)+len(m.Payload), s.l.Done()) {
 				s.giveBack(f)
 				return flight{}, false
+			}
+			if m.Trace != nil {
+				f.span = s.k.env.tracer.Send(m, s.k.id, s.traced)
 			}
 			s.l.More(true)
 			f.pending, f.qos, f.accepted = s.l.Publish(m.Topic, m.QoS, m.Payload), m.QoS, m.Accepted
@@ -187,6 +194,7 @@ func (s *sender) land(ctx context.Context) {
 	for f := range s.flights {
 		timer.Reset(ackTimeout)
 		err := s.outcome(f, over, timer.C)
+		f.span.End(traceKind(err), err)
 		s.k.tally.flying.Add(-1)
 		if err == nil {
 			s.k.tally.sent.Add(1)

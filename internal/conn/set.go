@@ -15,6 +15,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/outbox"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trace"
 )
 
 // Set is all devices of one sidecar. Make one with NewSet; its methods may be called from any goroutine.
@@ -128,7 +129,7 @@ func (s *Set) keeper(id device.ID) *Keeper {
 // closed.
 func (s *Set) Run(ctx context.Context) error {
 	for id, w := range s.stored {
-		s.keeper(id).watch(s, w)
+		s.keeper(id).watch(s, w, trace.Context{})
 	}
 	close(s.resumed)
 	s.tickUntil(ctx)

@@ -12,6 +12,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/credential"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trace"
 )
 
 // vigil is the time during which a device is wanted with one set of settings. Its goroutine runs keep.
@@ -19,6 +20,7 @@ type vigil struct {
 	k        *Keeper
 	settings Settings
 	address  string
+	asked    trace.Context // of the call that wants the device online; the first attempt belongs to its trace
 
 	stop context.CancelCauseFunc // with errRequested, errReplaced or errShutdown
 	done chan struct{}           // closed when the goroutine has left and the link is closed
@@ -86,15 +88,20 @@ func (v *vigil) connecting() step {
 			return nil
 		}
 		v.attempts++
+		ctx, span := k.env.tracer.Connect(v.asked.Into(ctx), k.id, v.attempts, v.address)
+		v.asked = trace.Context{}
 		k.change(event.Attempting{Attempt: v.attempts, Endpoint: v.address}, func(s *event.Status) {
 			s.State, s.Attempt, s.Endpoint = event.Connecting, v.attempts, v.address
+			s.Trace = span.TraceID()
 			s.Counters.Attempts++
 		})
 		cred, candidate, err := k.env.credentialFor(k.id)
 		if err != nil {
+			span.End(traceKind(err), err)
 			return v.noCredential(err)
 		}
 		opened, err := v.open(ctx, cred)
+		span.End(traceKind(err), err)
 		if ctx.Err() != nil {
 			if opened != nil {
 				closeLink(opened)

@@ -44,6 +44,7 @@ type Status struct {
 	Endpoint  string // "host:port", empty before the first Connect
 
 	Attempt     int       // since the link last held; 1 is the first
+	Trace       string    // id of the trace of the latest attempt; empty when it is not recorded
 	NextAttempt time.Time // zero unless Waiting
 
 	LastCause     Cause

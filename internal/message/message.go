@@ -16,9 +16,17 @@ type Outgoing struct {
 
 	// Stored: it goes by way of the outbox. What follows is for such messages only.
 	Stored   bool
-	TTL      time.Duration // 0 is the outbox's default
 	Priority byte          // 0 to MaxPriority; a higher one goes first
+	TTL      time.Duration // 0 is the outbox's default
 	Key      string        // idempotency key; "" is none
+
+	Trace *Trace // nil: nobody records what becomes of it
+}
+
+// Trace is where a message belongs in a trace. It is never changed: a message that waits anew is given another.
+type Trace struct {
+	Parent string    // W3C's traceparent
+	Since  time.Time // since when it waits for what comes next
 }
 
 // MaxPriority is the highest priority of a stored message.
@@ -46,6 +54,16 @@ const (
 	Expired                         // its time passed before it was sent
 	Dropped                         // from the outbox, for the reason that Err gives
 )
+
+// String names the outcome for logs and traces.
+func (o Outcome) String() string {
+	if o == 0 || int(o) > len(outcomes) {
+		return "unknown outcome"
+	}
+	return outcomes[o-1]
+}
+
+var outcomes = [...]string{"acknowledged", "sent", "failed", "unknown", "stored", "expired", "dropped"}
 
 // Final reports whether nothing more will be heard of the message.
 func (o Outcome) Final() bool { return o != Stored }

@@ -50,12 +50,16 @@ type header struct {
 	Taken    time.Time `json:"taken"`
 	Expires  time.Time `json:"expires,omitzero"`
 	Key      string    `json:"key,omitempty"`
+	Trace    string    `json:"trace,omitempty"` // traceparent of a message that is traced
 }
 
 func newEntry(sequence uint64, m message.Outgoing, now time.Time) (*Entry, []byte, error) {
 	h := header{Topic: m.Topic, QoS: m.QoS, Priority: m.Priority, Taken: now.Round(0), Key: m.Key}
 	if m.TTL > 0 {
 		h.Expires = h.Taken.Add(m.TTL)
+	}
+	if m.Trace != nil {
+		h.Trace = m.Trace.Parent
 	}
 	record, err := message.Encode(h, m.Payload)
 	if err != nil {
@@ -96,7 +100,18 @@ func readEntry(sequence uint64, record []byte) (*Entry, error) {
 // decode makes the message of a record.
 func decode(record []byte) (message.Outgoing, error) {
 	h, payload, err := readHeader(record)
-	return message.Outgoing{Topic: h.Topic, Payload: payload, QoS: h.QoS, Stored: true, Priority: h.Priority, Key: h.Key, Accepted: h.Taken}, err
+	m := message.Outgoing{Topic: h.Topic, Payload: payload, QoS: h.QoS, Stored: true, Priority: h.Priority, Key: h.Key, Accepted: h.Taken}
+	if h.Trace != "" {
+		m.Trace = &message.Trace{Parent: h.Trace, Since: h.Taken}
+	}
+	return m, err
+}
+
+// waitAnew notes that the message waits for its turn from now on.
+func (e *Entry) waitAnew() {
+	if e.m != nil && e.m.Trace != nil {
+		e.m.Trace = &message.Trace{Parent: e.m.Trace.Parent, Since: time.Now()}
+	}
 }
 
 // digest tells messages with different content apart.

@@ -285,6 +285,7 @@ func (b *Box) Return(e *Entry) {
 	defer b.mu.Unlock()
 	if e.state == flying {
 		e.state = waiting
+		e.waitAnew()
 		b.levels[e.priority].next = 0
 	}
 	b.ring()

@@ -546,3 +546,25 @@ func TestNoNumberIsGivenTwice(t *testing.T) {
 		t.Errorf("%d records are left, %v", left, err)
 	}
 }
+
+func TestATraceIsKeptWithItsMessage(t *testing.T) {
+	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	h, dir := fresh(t, Options{})
+	before := time.Now()
+	h.put(msg(1, func(m *message.Outgoing) { m.Trace = &message.Trace{Parent: parent, Since: before.Add(-time.Hour)} }), msg(2))
+	look := func(when string) *Entry {
+		t.Helper()
+		e, m, _ := h.Next()
+		if m.Trace == nil || m.Trace.Parent != parent || m.Trace.Since.Before(before.Add(-time.Second)) {
+			t.Errorf("%s its trace is %+v", when, m.Trace)
+		}
+		return e
+	}
+	h.Return(look("at first"))
+	look("after a loss of the link")
+	h = h.again(dir, Options{})
+	look("after a restart")
+	if _, m, _ := h.Next(); m.Trace != nil {
+		t.Errorf("the other has %+v", m.Trace)
+	}
+}

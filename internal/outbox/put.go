@@ -8,8 +8,9 @@ import (
 )
 
 // Put takes messages, all in one sync, and returns when they are on disk. Each gets a receipt in box: Stored, or Failed and why; and
-// another when it has ended. The first ones are given while mu is held: from then on a message may be sent, and end.
-func (b *Box) Put(box *message.Mailbox, messages []message.Outgoing) {
+// another when it has ended. The first ones are given while mu is held: from then on a message may be sent, and end. The error is that
+// of the disk, which the receipts tell too.
+func (b *Box) Put(box *message.Mailbox, messages []message.Outgoing) error {
 	p := putting{b: b, box: box, now: time.Now()}
 	b.changing.RLock()
 	b.mu.Lock()
@@ -29,6 +30,7 @@ func (b *Box) Put(box *message.Mailbox, messages []message.Outgoing) {
 	b.mu.Unlock()
 	b.tell(p.evicted)
 	b.ring()
+	return err
 }
 
 // putting is one Put.
@@ -154,6 +156,7 @@ func (p *putting) keep() {
 		} else {
 			e.state = waiting
 			b.o.OnDisk.Since(e.m.Accepted)
+			e.waitAnew()
 			if b.cached += int64(e.size); b.cached > cacheBytes {
 				b.cached -= int64(e.size)
 				e.m = nil

@@ -82,7 +82,7 @@ func (s *Server) answer(ctx context.Context, method string, err error) error {
 	s.meter.refused(CallerFrom(ctx), err)
 	answer, reason := toStatus(err)
 	if answer.Code() == codes.Internal && reason == internalReason {
-		s.log.Error("a call failed in a way that nobody has foreseen", "method", method, "caller", CallerFrom(ctx).String(), "error", err)
+		s.log.ErrorContext(ctx, "a call failed in a way that nobody has foreseen", "method", method, "caller", CallerFrom(ctx).String(), "error", err)
 	}
 	if reason != "" {
 		_ = grpc.SetTrailer(ctx, metadata.Pairs(reasonTrailer, reason)) // fails only when the caller has gone
@@ -95,7 +95,7 @@ var internalReason = strings.TrimPrefix(pb.ErrorReason_ERROR_REASON_INTERNAL.Str
 // recovered makes an error of a panic. The stack is for the log alone.
 func (s *Server) recovered(ctx context.Context, panicked any) error {
 	method, _ := grpc.Method(ctx)
-	s.log.Error("a call panicked", "method", method, "caller", CallerFrom(ctx).String(), "panic", panicked, "stack", string(debug.Stack()))
+	s.log.ErrorContext(ctx, "a call panicked", "method", method, "caller", CallerFrom(ctx).String(), "panic", panicked, "stack", string(debug.Stack()))
 	return errPanicked
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/inbox"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trace"
 )
 
 // Messages is what carries messages. *conn.Set does it.
@@ -47,6 +48,7 @@ type messaging struct {
 	pb.UnimplementedMessagingServiceServer
 	*service
 	messages Messages
+	tracer   *trace.Tracer   // may be nil
 	stopping <-chan struct{} // closed when the server stops
 }
 
@@ -67,12 +69,15 @@ func (s *messaging) Publish(ctx context.Context, req *pb.PublishRequest) (*pb.Pu
 		return nil, about(id, err)
 	}
 	defer p.Close()
+	span := s.traceMessage(ctx, id, req.GetMessage(), &m)
 	p.Publish([]message.Outgoing{m})
 	receipts, err := p.Receipts().Take(ctx)
 	if err != nil {
+		span.End(reasonOf(err), err)
 		return nil, err
 	}
 	r := receipts[0]
+	span.EndPublish(r, reasonOf(r.Err))
 	if r.Err != nil && !r.Duplicate { // how an earlier one ended is an answer, not an error
 		return nil, about(id, within("message", r.Err))
 	}
@@ -128,6 +133,8 @@ func (s *messaging) PublishStream(stream grpc.BidiStreamingServer[pb.PublishStre
 	x := &exchange{publisher: p, stream: stream, room: semaphore.NewWeighted(maxUnanswered), waiting: map[uint64]bool{}}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
+	x.trace = func(m *pb.OutgoingMessage, out *message.Outgoing) *trace.Span { return s.traceMessage(ctx, id, m, out) }
+	defer x.leaveTraces()
 	x.permit = func(topic string) error { return s.permitPublish(ctx, "PublishStream", id, topic) }
 	go x.receive(ctx, first) // ends with the stream, which is when this function has returned
 	go func() {
@@ -151,9 +158,11 @@ type exchange struct {
 	stream    grpc.BidiStreamingServer[pb.PublishStreamRequest, pb.PublishStreamResponse]
 	room      *semaphore.Weighted // for messages without a receipt
 	permit    func(topic string) error
+	trace     func(*pb.OutgoingMessage, *message.Outgoing) *trace.Span
 
 	mu      sync.Mutex
 	waiting map[uint64]bool // ids that await a receipt; true: they have had one
+	traced  traces          // of those that have had none
 	over    bool            // no more messages are taken
 	stopped bool            // the server stops
 	why     error           // how the stream ends
@@ -258,6 +267,9 @@ func (x *exchange) publish(part []*pb.OutgoingMessage) error {
 			x.publisher.Receipts().Put(message.Receipt{ID: m.GetId(), Outcome: message.Failed, Err: err})
 			continue
 		}
+		if trace.Valid(m.GetTraceparent()) { // the stream's own span would have children without end
+			x.traced.begin(m.GetId(), x.trace(m, &out))
+		}
 		good = append(good, out)
 	}
 	x.publisher.Publish(good)
@@ -296,6 +308,7 @@ func (x *exchange) done(receipts []message.Receipt) {
 	for _, r := range receipts {
 		if !x.waiting[r.ID] {
 			answered++ // its first
+			x.traced.end(r)
 		}
 		if r.Outcome.Final() {
 			delete(x.waiting, r.ID)

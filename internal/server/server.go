@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	pb "github.com/linkkit-sidecar/linkkit-sidecar/gen/linkkit_sidecar/v1"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trace"
 )
 
 // DefaultDrainTimeout is how long calls under way may take to finish once the sidecar stops.
@@ -46,6 +48,8 @@ type Options struct {
 	Log    *slog.Logger
 	// Metrics is where requests are counted; nil counts nothing. Several servers may share one.
 	Metrics prometheus.Registerer
+	// Tracer records calls and messages; nil records nothing.
+	Tracer *trace.Tracer
 	// DrainTimeout is how long calls under way may take to finish when the server stops; then they are cut off. 0 is
 	// DefaultDrainTimeout.
 	DrainTimeout time.Duration
@@ -97,11 +101,11 @@ func New(o Options) (*Server, error) {
 	if err := s.show(o.Metrics); err != nil {
 		return nil, errors.Join(err, s.listener.Close())
 	}
-	s.grpc = grpc.NewServer(append(s.transport(creds), chain...)...)
+	s.grpc = grpc.NewServer(slices.Concat(s.transport(creds), tracing(o.Tracer), chain)...)
 	devices := &service{devices: o.Devices, events: o.Events, policy: o.Policy}
 	pb.RegisterConnectivityServiceServer(s.grpc, devices)
 	if o.Messages != nil {
-		pb.RegisterMessagingServiceServer(s.grpc, &messaging{service: devices, messages: o.Messages, stopping: s.stopping})
+		pb.RegisterMessagingServiceServer(s.grpc, &messaging{service: devices, messages: o.Messages, tracer: o.Tracer, stopping: s.stopping})
 	}
 	grpc_health_v1.RegisterHealthServer(s.grpc, &health{devices: o.Devices, events: o.Events, policy: o.Policy, stopping: s.stopping})
 	if reflect {

@@ -19,10 +19,10 @@ import (
 const ownTopic = "/" + harness.ProductKey + "/dev-001/user/"
 
 // connected is a sidecar with dev-001 online.
-func connected(t *testing.T) (*harness.Platform, *harness.Sidecar, pb.MessagingServiceClient) {
+func connected(t *testing.T, args ...string) (*harness.Platform, *harness.Sidecar, pb.MessagingServiceClient) {
 	t.Helper()
 	p := harness.StartPlatform(t, 0, "--device-logins-per-minute", "-1")
-	s := harness.StartSidecar(t, p, "", "--connects-per-minute", "0")
+	s := harness.StartSidecar(t, p, "", append([]string{"--connects-per-minute", "0"}, args...)...)
 	if _, err := s.Devices.Connect(harness.Within(t), &pb.ConnectRequest{
 		Device: harness.Device("dev-001"), Endpoint: p.Endpoint(), Credential: &pb.ConnectRequest_DeviceSecret{DeviceSecret: harness.DeviceSecret},
 	}); err != nil {

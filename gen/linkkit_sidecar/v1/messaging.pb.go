@@ -231,7 +231,11 @@ type OutgoingMessage struct {
 	// STORED: an idempotency key, at most 128 bytes, that an app gives again when it does not know whether a message was taken. A message
 	// whose key is known is not taken twice: its receipts are those of the first. A key is known until a day after the first one has
 	// ended; of ended ones the 10000 newest keys of a device are. Default "": no key. With CONFIRMED it must be empty.
-	Key           string `protobuf:"bytes,9,opt,name=key,proto3" json:"key,omitempty"`
+	Key string `protobuf:"bytes,9,opt,name=key,proto3" json:"key,omitempty"`
+	// The trace that the message belongs to, as W3C's `traceparent`; the spans of its way to the platform are recorded there when the
+	// sidecar exports traces and this one is sampled. Default "": with Publish the trace of the call, with PublishStream none, since a
+	// stream carries messages of many traces. What is not a traceparent is passed over.
+	Traceparent   string `protobuf:"bytes,10,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -325,6 +329,13 @@ func (x *OutgoingMessage) GetPriority() uint32 {
 func (x *OutgoingMessage) GetKey() string {
 	if x != nil {
 		return x.Key
+	}
+	return ""
+}
+
+func (x *OutgoingMessage) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
 	}
 	return ""
 }
@@ -1873,7 +1884,7 @@ var File_linkkit_sidecar_v1_messaging_proto protoreflect.FileDescriptor
 
 const file_linkkit_sidecar_v1_messaging_proto_rawDesc = "" +
 	"\n" +
-	"\"linkkit_sidecar/v1/messaging.proto\x12\x12linkkit_sidecar.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1flinkkit_sidecar/v1/device.proto\x1a%linkkit_sidecar/v1/error_reason.proto\"\x85\x02\n" +
+	"\"linkkit_sidecar/v1/messaging.proto\x12\x12linkkit_sidecar.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1flinkkit_sidecar/v1/device.proto\x1a%linkkit_sidecar/v1/error_reason.proto\"\xa7\x02\n" +
 	"\x0fOutgoingMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x18\n" +
@@ -1883,7 +1894,9 @@ const file_linkkit_sidecar_v1_messaging_proto_rawDesc = "" +
 	"\tassurance\x18\x06 \x01(\x0e2\x1d.linkkit_sidecar.v1.AssuranceR\tassurance\x12\x10\n" +
 	"\x03ttl\x18\a \x01(\rR\x03ttl\x12\x1a\n" +
 	"\bpriority\x18\b \x01(\rR\bpriority\x12\x10\n" +
-	"\x03key\x18\t \x01(\tR\x03keyB\x06\n" +
+	"\x03key\x18\t \x01(\tR\x03key\x12 \n" +
+	"\vtraceparent\x18\n" +
+	" \x01(\tR\vtraceparentB\x06\n" +
 	"\x04_qos\"\x83\x01\n" +
 	"\x0ePublishRequest\x122\n" +
 	"\x06device\x18\x01 \x01(\v2\x1a.linkkit_sidecar.v1.DeviceR\x06device\x12=\n" +

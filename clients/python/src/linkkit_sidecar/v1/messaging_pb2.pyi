@@ -141,6 +141,7 @@ class OutgoingMessage(_message.Message):
     TTL_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """PublishStream: the app's id for the receipts, unique among the messages of the stream that await one. Publish ignores it."""
     topic: _builtins.str
@@ -164,6 +165,11 @@ class OutgoingMessage(_message.Message):
     whose key is known is not taken twice: its receipts are those of the first. A key is known until a day after the first one has
     ended; of ended ones the 10000 newest keys of a device are. Default "": no key. With CONFIRMED it must be empty.
     """
+    traceparent: _builtins.str
+    """The trace that the message belongs to, as W3C's `traceparent`; the spans of its way to the platform are recorded there when the
+    sidecar exports traces and this one is sampled. Default "": with Publish the trace of the call, with PublishStream none, since a
+    stream carries messages of many traces. What is not a traceparent is passed over.
+    """
     def __init__(
         self,
         *,
@@ -176,10 +182,11 @@ class OutgoingMessage(_message.Message):
         ttl: _builtins.int = ...,
         priority: _builtins.int = ...,
         key: _builtins.str = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_qos", b"_qos", "qos", b"qos"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_qos", b"_qos", "assurance", b"assurance", "id", b"id", "key", b"key", "payload", b"payload", "priority", b"priority", "qos", b"qos", "retain", b"retain", "topic", b"topic", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_qos", b"_qos", "assurance", b"assurance", "id", b"id", "key", b"key", "payload", b"payload", "priority", b"priority", "qos", b"qos", "retain", b"retain", "topic", b"topic", "traceparent", b"traceparent", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__qos: _TypeAlias = _typing.Literal["qos"]  # noqa: Y015
     _WhichOneofArgType__qos: _TypeAlias = _typing.Literal["_qos", b"_qos"]  # noqa: Y015
