@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -78,6 +79,7 @@ var (
 type development struct {
 	*run
 	flags    *devFlags
+	log      *slog.Logger
 	platform *sandbox.Sandbox
 	sidecar  *sidecar
 	unlock   func() error
@@ -86,7 +88,9 @@ type development struct {
 
 // dev runs a platform, a sidecar, and a client that shows what happens.
 func (r *run) dev(ctx context.Context, f *devFlags) error {
-	d := &development{run: r, flags: f}
+	d := &development{run: r, flags: f, log: f.logger(r.Stderr)}
+	stop := f.obey(d.log)
+	defer stop()
 	if err := d.open(); err != nil {
 		return usage(err)
 	}
@@ -125,7 +129,6 @@ func (d *development) open() (err error) {
 	if err != nil {
 		return err
 	}
-	log := d.flags.logger(d.Stderr)
 	if d.platform, err = sandbox.New(sandbox.Options{
 		StateDir:       filepath.Join(d.flags.dir, "platform"),
 		Fixture:        sampleFixture,
@@ -133,7 +136,7 @@ func (d *development) open() (err error) {
 		MQTTSAddress:   free("127.0.0.1:8883"),
 		HTTPSAddress:   free("127.0.0.1:8443"),
 		ControlAddress: "unix://" + filepath.Join(sockets, "platform.sock"),
-		Log:            log,
+		Log:            d.log,
 	}); err != nil {
 		return err
 	}
@@ -145,13 +148,13 @@ func (d *development) open() (err error) {
 	if err != nil {
 		return err
 	}
-	traces, err := otlp.Open(context.Background(), d.getenv, d.build().Version, log)
+	traces, err := otlp.Open(context.Background(), d.getenv, d.build().Version, d.log)
 	if err != nil {
 		return err
 	}
 	if d.sidecar, err = openSidecar(sidecarOptions{
 		traces:   traces,
-		stateDir: filepath.Join(d.flags.dir, "sidecar"), version: d.build().Version, log: log, extraCA: roots,
+		stateDir: filepath.Join(d.flags.dir, "sidecar"), version: d.build().Version, log: d.log, extraCA: roots,
 		servers: []server.Options{{Address: "unix://" + filepath.Join(sockets, "sidecar.sock")}},
 	}); err != nil {
 		return err

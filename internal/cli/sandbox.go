@@ -41,6 +41,8 @@ Exit codes: 0 stopped by a signal; 1 it could not go on; 2 it refused to start.`
     grpcurl -plaintext -unix ./sandbox/sandbox.sock linkkit_sidecar.sandbox.v1.SandboxService/ListDevices`,
 		RunE: r.operation(func(ctx context.Context) error {
 			o.Log = log.logger(r.Stderr)
+			stop := log.obey(o.Log)
+			defer stop()
 			return r.serveSandbox(ctx, o)
 		}),
 	}

@@ -67,6 +67,7 @@ standard error.
 
 SIGINT or SIGTERM stop it in good order: streams of events end with a reason, calls under way may finish, each device says
 goodbye to the platform, everything is on disk. A second signal stops it at once; nothing that was accepted is lost by that.
+SIGUSR1 makes the log tell everything, SIGUSR2 what --log-level says again.
 
 Who may call is settled by the socket's mode, owner and group, and by the policy in the configuration file if there is one.
 TCP needs mutual TLS (--tls-cert-file, --tls-key-file, --client-ca-file), or a token (--token-file), or --insecure on a
@@ -126,6 +127,8 @@ Exit codes: 0 stopped by a signal; 1 it could not go on; 2 it refused to start, 
 // serve runs a sidecar until a signal.
 func (r *run) serve(ctx context.Context, f *serveFlags) error {
 	log := f.logger(r.Stderr)
+	stop := f.obey(log)
+	defer stop()
 	o, err := r.sidecarOptions(f)
 	if err != nil {
 		return usage(err)

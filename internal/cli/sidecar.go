@@ -212,11 +212,12 @@ func (s *sidecar) run(ctx context.Context, ready func() error) error {
 	return errors.Join(all.Wait(), s.close())
 }
 
-// bringUpDeclared asks for what the configuration declares, as an app would. What fails is logged, shows in events and status,
-// and keeps nothing else from working.
+// bringUpDeclared asks for what the configuration declares, as an app would. What fails is logged, with its event or here, shows in
+// the status, and keeps nothing else from working.
 func (s *sidecar) bringUpDeclared(ctx context.Context) error {
 	for _, r := range s.o.declared {
-		if _, err := s.devices.Connect(ctx, r); err != nil && ctx.Err() == nil {
+		_, err := s.devices.Connect(ctx, r)
+		if _, told := errors.AsType[*conn.Failure](err); err != nil && !told && ctx.Err() == nil {
 			s.o.log.Error("a device of the configuration cannot be brought online", "device", r.Device, "error", err)
 		}
 	}

@@ -132,7 +132,7 @@ func (s *Set) giveUp(k *Keeper, v *vigil) {
 	defer s.release(held)
 	if held.watching() == v {
 		if err := s.disconnect(ctx, held); err != nil {
-			s.env.log.Error("a device that its caller gave up stays wanted", "device", k.id, "error", err)
+			k.log().Error("a device that its caller gave up stays wanted", "error", err)
 		}
 	}
 }

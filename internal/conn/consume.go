@@ -211,7 +211,7 @@ func (f *filing) wantFilters(k *Keeper) {
 	defer func() { <-f.wanting }()
 	now := f.shelf.Filters()
 	if err := k.filters.add(now); err != nil { // a restart with more than the platform takes cannot be: they were held before
-		k.env.log.Error("the filters of the inboxes cannot be subscribed to", "device", k.id, "error", err)
+		k.log().Error("the filters of the inboxes cannot be subscribed to", "error", err)
 		return
 	}
 	k.filters.remove(f.wanted)
@@ -263,7 +263,7 @@ func (f *filing) file(ctx context.Context, k *Keeper, some []arrival) {
 			break
 		}
 		if tries == 0 {
-			k.env.log.Error("messages cannot be put into their inboxes; the platform keeps those of QoS 1", "device", k.id, "error", err)
+			k.log().Error("messages cannot be put into their inboxes; the platform keeps those of QoS 1", "error", err)
 			some = f.dropUnkept(k, some)
 		}
 		select {

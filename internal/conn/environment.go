@@ -125,12 +125,8 @@ func (env *environment) credentialInfo(id device.ID) *event.CredentialInfo {
 	if errors.Is(err, credential.ErrNotFound) {
 		c, err = env.credentials.Candidate(id)
 	}
-	switch {
-	case errors.Is(err, credential.ErrNotFound):
-		return nil
-	case err != nil:
-		env.log.Error("a stored credential cannot be used", "device", id, "error", err)
-		return nil
+	if err != nil {
+		return nil // one that cannot be used is logged where it is found to be so
 	}
 	return describeCredential(c)
 }

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -144,6 +145,17 @@ func closeLink(l link) {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	l.Close(ctx)
+}
+
+// log is for lines about the device. The caller does not hold mu.
+func (k *Keeper) log() *slog.Logger {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	log := k.env.log.With("device", k.id, "attempt", k.status.Attempt, "link", k.status.Counters.Connects)
+	if k.status.Trace != "" {
+		log = log.With("trace_id", k.status.Trace)
+	}
+	return log
 }
 
 // dropLink closes the link that the device was online with, and keeps its count of bytes.

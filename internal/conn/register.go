@@ -124,7 +124,7 @@ func (s *Set) keep(k *Keeper, r RegisterRequest, c credential.Credential) (crede
 	}
 	// A candidate from before would be tried first.
 	if err := errors.Join(s.env.credentials.DropCandidate(k.id), s.env.credentials.End(k.id)); err != nil {
-		s.env.log.Error("a registration is stored, and the notes about it could not be removed", "device", k.id, "error", err)
+		k.log().Error("a registration is stored, and the notes about it could not be removed", "error", err)
 	}
 	info := describeCredential(stored)
 	k.change(event.Registered{Method: r.Registration.Method.String(), Credential: *info}, func(st *event.Status) {
@@ -152,7 +152,7 @@ func (s *Set) unregistered(k *Keeper, r RegisterRequest, err error) error {
 	}
 	if !body.Interrupted {
 		if err := s.env.credentials.End(k.id); err != nil {
-			s.env.log.Error("the note of a refused registration could not be removed", "device", k.id, "error", err)
+			k.log().Error("the note of a refused registration could not be removed", "error", err)
 		}
 	}
 	return s.failedRegistration(k, r, err, body)

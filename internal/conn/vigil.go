@@ -145,13 +145,13 @@ func (v *vigil) accepted(l link, cred credential.Credential, candidate bool) ste
 	k := v.k
 	if candidate {
 		if err := k.env.credentials.Promote(k.id); err != nil {
-			k.env.log.Error("an accepted credential could not be put in its place; it stays beside the old one", "device", k.id, "error", err)
+			k.log().Error("an accepted credential could not be put in its place; it stays beside the old one", "error", err)
 		}
 	}
 	if !v.established {
 		v.established = true
 		if err := k.env.remember(k.id, wanted{Settings: v.settings, Established: true}); err != nil {
-			k.env.log.Error("that the device was online could not be written down", "device", k.id, "error", err)
+			k.log().Error("that the device was online could not be written down", "error", err)
 		}
 	}
 	return func(ctx context.Context) step { return v.online(ctx, l, cred) }
@@ -303,11 +303,11 @@ func (v *vigil) reject(f *Failure, candidate bool, body event.Body) step {
 	k := v.k
 	if candidate {
 		if err := k.env.credentials.DropCandidate(k.id); err != nil {
-			k.env.log.Error("a refused credential could not be removed", "device", k.id, "error", err)
+			k.log().Error("a refused credential could not be removed", "error", err)
 		}
 	}
 	if err := k.env.desired.DeleteDesired(k.id); err != nil {
-		k.env.log.Error("a refused device stays written down as wanted", "device", k.id, "error", err)
+		k.log().Error("a refused device stays written down as wanted", "error", err)
 	}
 	info := k.env.credentialInfo(k.id)
 	v.refusal = f

@@ -135,6 +135,14 @@ func (l *Log) flush() {
 	err := l.store(batch)
 	lost := last - batch[len(batch)-1].event.Sequence
 
+	epoch := l.show(batch, overflow, last, lost, err)
+	for _, p := range batch {
+		l.tell(p, epoch)
+	}
+}
+
+// show lets readers see what was published, and returns the epoch of its cursors.
+func (l *Log) show(batch []published, overflow map[device.ID]published, last, lost uint64, err error) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.noteDisk(err, uint64(len(batch)), lost)
@@ -151,6 +159,7 @@ func (l *Log) flush() {
 		l.remember(batch)
 	}
 	l.ringBell()
+	return l.epoch
 }
 
 // noteDisk takes note of whether the journal has come as far as the numbers given out. While it has not, a restarted sidecar

@@ -22,6 +22,7 @@ type Box struct {
 	ready     bySequence
 	later     byTime // delivered, or put off
 	worn      []*entry
+	stuck     bool // they cannot be moved, and that has been logged
 	bytes     int64
 	cached    int64
 	missed    uint64

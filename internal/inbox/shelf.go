@@ -98,6 +98,7 @@ type Shelf struct {
 	closed  bool // the device was forgotten
 	boxes   map[string]*Box
 	unsaved []message.Change // that the disk did not take
+	behind  bool             // it does not take them, and that has been logged
 	losses  Losses
 }
 
@@ -347,15 +348,23 @@ func (s *Shelf) save(changes []message.Change) (saved bool) {
 	if closed { // all of it has gone
 		return false
 	}
-	err := s.disk.ChangeQueue(changes)
-	if err == nil {
+	if len(changes) == 0 {
 		return true
 	}
-	s.log.Error("what became of messages in inboxes could not be written down; it is tried again", "error", err)
+	err := s.disk.ChangeQueue(changes)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.unsaved = append(s.unsaved, changes...)
-	return false
+	if err != nil {
+		s.unsaved = append(s.unsaved, changes...)
+	}
+	if behind := err != nil; behind != s.behind {
+		if s.behind = behind; behind {
+			s.log.Error("what became of messages in inboxes cannot be written down; it is tried again", "error", err)
+		} else {
+			s.log.Info("what became of messages in inboxes is written down again")
+		}
+	}
+	return err == nil
 }
 
 // bury moves what was delivered too often to the dead letters.
@@ -367,12 +376,19 @@ func (s *Shelf) bury(b *Box) {
 	for i, e := range worn {
 		err := s.buryOne(b, e)
 		if err == nil {
+			s.mu.Lock()
+			b.stuck = false
+			s.mu.Unlock()
 			continue
 		}
-		s.log.Error("messages could not be moved to the dead letters; it is tried again", "inbox", b.name, "messages", len(worn)-i, "error", err)
 		s.mu.Lock()
 		b.worn = append(worn[i:], b.worn...)
+		told := b.stuck
+		b.stuck = true
 		s.mu.Unlock()
+		if !told {
+			s.log.Error("messages cannot be moved to the dead letters; it is tried again", "inbox", b.name, "messages", len(worn)-i, "error", err)
+		}
 		return
 	}
 }

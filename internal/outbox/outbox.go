@@ -110,6 +110,7 @@ type Box struct {
 	counters Counters
 	closed   bool
 	ailing   bool // the disk cannot be read, and that has been logged
+	behind   bool // the disk does not take what has ended, and that has been logged
 }
 
 // Open reads what a device's outbox holds. bell is rung, without blocking, when Next may have something.
@@ -330,14 +331,21 @@ func (b *Box) save(changes []message.Change) {
 	b.mu.Lock()
 	closed := b.closed
 	b.mu.Unlock()
-	if closed { // all of it goes, or has gone
+	if closed || len(changes) == 0 { // all of it goes, or has gone; or there is nothing to write
 		return
 	}
-	if err := b.disk.ChangeQueue(changes); err != nil {
-		b.log.Error("the end of stored messages could not be written down; it is tried again", "error", err)
-		b.mu.Lock()
+	err := b.disk.ChangeQueue(changes)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil {
 		b.unsaved = append(b.unsaved, changes...)
-		b.mu.Unlock()
+	}
+	if behind := err != nil; behind != b.behind {
+		if b.behind = behind; behind {
+			b.log.Error("the end of stored messages cannot be written down; it is tried again", "error", err)
+		} else {
+			b.log.Info("the end of stored messages is written down again")
+		}
 	}
 }
 

@@ -1,11 +1,13 @@
 package outbox
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -566,5 +568,27 @@ func TestATraceIsKeptWithItsMessage(t *testing.T) {
 	look("after a restart")
 	if _, m, _ := h.Next(); m.Trace != nil {
 		t.Errorf("the other has %+v", m.Trace)
+	}
+}
+
+func TestADiskThatFailsForLongIsOneLine(t *testing.T) {
+	h, _ := fresh(t, Options{})
+	var log bytes.Buffer
+	h.Box.log = slog.New(slog.NewTextHandler(&log, nil))
+	h.put(msg(1), msg(2))
+	_, entries := h.send()
+	h.disk.breakWith(errors.New("input/output error"))
+	h.Settle(entries)
+	for range 5 {
+		h.Tick(time.Now())
+	}
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "input/output error") {
+		t.Errorf("the log says %s", got)
+	}
+	h.disk.breakWith(nil)
+	h.Tick(time.Now())
+	h.Tick(time.Now())
+	if got := log.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "again") {
+		t.Errorf("afterwards the log says %s", got)
 	}
 }

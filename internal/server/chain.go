@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"runtime/debug"
 	"strings"
@@ -31,16 +32,16 @@ func (s *Server) chain() ([]grpc.ServerOption, error) {
 	if err != nil {
 		return nil, err
 	}
-	log, recovered := logging.LoggerFunc(s.logCall), recovery.WithRecoveryHandlerContext(s.recovered)
+	log, recovers := logging.LoggerFunc(s.logCall), recovery.WithRecoveryHandlerContext(recovered)
 	unary := []grpc.UnaryServerInterceptor{s.identifyUnary}
 	stream := []grpc.StreamServerInterceptor{s.identifyStream}
 	if s.metrics != nil {
 		unary, stream = append(unary, s.metrics.UnaryServerInterceptor()), append(stream, s.metrics.StreamServerInterceptor())
 	}
 	unary = append(unary, logging.UnaryServerInterceptor(log, logOptions...), s.answerUnary,
-		recovery.UnaryServerInterceptor(recovered), s.admitUnary, validating.UnaryServerInterceptor(validator))
+		recovery.UnaryServerInterceptor(recovers), s.admitUnary, validating.UnaryServerInterceptor(validator))
 	stream = append(stream, logging.StreamServerInterceptor(log, logOptions...), s.answerStream,
-		recovery.StreamServerInterceptor(recovered), s.admitStream, validating.StreamServerInterceptor(validator))
+		recovery.StreamServerInterceptor(recovers), s.admitStream, validating.StreamServerInterceptor(validator))
 	return []grpc.ServerOption{grpc.ChainUnaryInterceptor(unary...), grpc.ChainStreamInterceptor(stream...)}, nil
 }
 
@@ -65,37 +66,36 @@ func (s *Server) identifyStream(srv any, stream grpc.ServerStream, _ *grpc.Strea
 	return next(srv, wrapped)
 }
 
-func (s *Server) answerUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+func (s *Server) answerUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	response, err := next(ctx, req)
-	return response, s.answer(ctx, info.FullMethod, err)
+	return response, s.answer(ctx, err)
 }
 
-func (s *Server) answerStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	return s.answer(stream.Context(), info.FullMethod, next(srv, stream))
+func (s *Server) answerStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	return s.answer(stream.Context(), next(srv, stream))
 }
 
 // answer is the error that the caller gets, with its trailer.
-func (s *Server) answer(ctx context.Context, method string, err error) error {
+func (s *Server) answer(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
 	s.meter.refused(CallerFrom(ctx), err)
-	answer, reason := toStatus(err)
-	if answer.Code() == codes.Internal && reason == internalReason {
-		s.log.ErrorContext(ctx, "a call failed in a way that nobody has foreseen", "method", method, "caller", CallerFrom(ctx).String(), "error", err)
+	told, reason := toStatus(err)
+	if told.Code() == codes.Internal && reason == internalReason && !errors.Is(err, errPanicked) {
+		logging.AddFields(ctx, logging.Fields{"error", err}) // which the caller is not told
 	}
 	if reason != "" {
 		_ = grpc.SetTrailer(ctx, metadata.Pairs(reasonTrailer, reason)) // fails only when the caller has gone
 	}
-	return answer.Err()
+	return told.Err()
 }
 
 var internalReason = strings.TrimPrefix(pb.ErrorReason_ERROR_REASON_INTERNAL.String(), "ERROR_REASON_")
 
-// recovered makes an error of a panic. The stack is for the log alone.
-func (s *Server) recovered(ctx context.Context, panicked any) error {
-	method, _ := grpc.Method(ctx)
-	s.log.ErrorContext(ctx, "a call panicked", "method", method, "caller", CallerFrom(ctx).String(), "panic", panicked, "stack", string(debug.Stack()))
+// recovered makes an error of a panic. The stack is for the call's line in the log alone.
+func recovered(ctx context.Context, panicked any) error {
+	logging.AddFields(ctx, logging.Fields{"panic", panicked, "stack", string(debug.Stack())})
 	return errPanicked
 }
 

@@ -30,8 +30,10 @@ func TestAPanicIsAnswerAndLogAndNoMore(t *testing.T) {
 	if got := trailerReason(trailer); got != "INTERNAL" {
 		t.Errorf("the trailer says %q", got)
 	}
-	if got := log.String(); !strings.Contains(got, "goodness") || !strings.Contains(got, "chain_test.go") || !strings.Contains(got, "ConnectivityService/Connect") {
+	if got := log.String(); !strings.Contains(got, "goodness") || !strings.Contains(got, "chain_test.go") || !strings.Contains(got, "grpc.method=Connect") {
 		t.Errorf("the log does not say enough: %s", got)
+	} else if n := strings.Count(got, "\n"); n != 1 {
+		t.Errorf("it says it in %d lines: %s", n, got)
 	}
 	if err := list(t, c); err != nil {
 		t.Errorf("the server is gone: %v", err)
@@ -46,8 +48,8 @@ func TestAnErrorThatNobodyHasForeseenIsForTheLogAlone(t *testing.T) {
 	if r := refused(t, err, codes.Internal, "INTERNAL"); strings.Contains(r.message, "hunter2") {
 		t.Error(r.message)
 	}
-	if !strings.Contains(log.String(), errOdd.Error()) {
-		t.Errorf("the log does not say what happened: %s", log.String())
+	if got := log.String(); !strings.Contains(got, errOdd.Error()) || strings.Count(got, "\n") != 1 {
+		t.Errorf("the log does not say in one line what happened: %s", got)
 	}
 }
 

@@ -203,6 +203,15 @@ func TestLoginsAndRegistrationsHaveSpansAndNoSpanHasASecret(t *testing.T) {
 			t.Errorf("%s: %v", step, span.Status)
 		}
 	}
+	online := "attempt=1 link=1 cursor="
+	harness.Eventually(t, "the line of the login with its trace", func() bool {
+		for line := range strings.Lines(s.Log()) {
+			if strings.Contains(line, "msg=online") && strings.Contains(line, online) && strings.Contains(line, " trace_id="+callerTrace+" ") {
+				return true
+			}
+		}
+		return false
+	})
 	const third = "1af7651916cd43dd8448eb211c80319c"
 	if _, err := s.Devices.Register(traced(t, third), &pb.RegisterRequest{
 		Device: harness.Device("dev-002"), Method: pb.RegistrationMethod_REGISTRATION_METHOD_PRE_REGISTERED, ProductSecret: harness.ProductSecret, Endpoint: p.Endpoint(),

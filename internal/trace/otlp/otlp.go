@@ -72,10 +72,11 @@ func (e *Export) Tracer() *trace.Tracer {
 func (e *Export) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
-	if err := e.provider.Shutdown(ctx); err != nil {
+	err := e.provider.Shutdown(ctx)
+	close(e.exporter.over)
+	if err != nil && e.exporter.lost.Load() == 0 { // else it is known that the collector takes none
 		e.exporter.log.Warn("the last spans could not be exported", "error", err)
 	}
-	close(e.exporter.over)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package otlp
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 )
@@ -13,7 +14,7 @@ type watched struct {
 	log  *slog.Logger
 	over chan struct{} // closed when nothing is waited for any more
 
-	lost int // since the last success; for the one goroutine that exports
+	lost atomic.Int64 // spans, since the last success
 }
 
 // ExportSpans never fails: who calls it would log each batch.
@@ -28,16 +29,19 @@ func (w *watched) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) err
 		}
 	}()
 	err := w.SpanExporter.ExportSpans(ctx, spans)
-	switch {
-	case err != nil && w.lost == 0:
-		w.log.Warn("the collector does not take spans; they are dropped until it does", "error", err)
-	case err == nil && w.lost > 0:
-		w.log.Info("the collector takes spans again", "lost", w.lost)
+	select {
+	case <-w.over:
+		return nil // Close has told
+	default:
 	}
 	if err == nil {
-		w.lost = 0
-	} else {
-		w.lost += len(spans)
+		if lost := w.lost.Swap(0); lost > 0 {
+			w.log.Info("the collector takes spans again", "lost", lost)
+		}
+		return nil
+	}
+	if all := w.lost.Add(int64(len(spans))); all == int64(len(spans)) {
+		w.log.Warn("the collector does not take spans; they are dropped until it does", "error", err)
 	}
 	return nil
 }
