@@ -15,6 +15,7 @@ import (
 func (r *run) sandboxCommand() *cobra.Command {
 	var o sandbox.Options
 	var log logFlags
+	var stdin stdinFlag
 	cmd := &cobra.Command{
 		Use:   "sandbox",
 		Short: "Run the platform emulator alone, for tests and development",
@@ -43,6 +44,8 @@ Exit codes: 0 stopped by a signal; 1 it could not go on; 2 it refused to start.`
 			o.Log = log.logger(r.Stderr)
 			stop := log.obey(o.Log)
 			defer stop()
+			ctx, cancel := stdin.watch(ctx, r.Stdin)
+			defer cancel()
 			return r.serveSandbox(ctx, o)
 		}),
 	}
@@ -57,6 +60,7 @@ Exit codes: 0 stopped by a signal; 1 it could not go on; 2 it refused to start.`
 	fs.BoolVar(&o.RefusePlainTCP, "refuse-plain-tcp", false, "answer logins without TLS with CONNACK 5")
 	fs.IntVar(&o.ConnectsPerMinute, "device-logins-per-minute", sandbox.DefaultConnectsPerMinute, "`logins` of one device in any minute; -1 is no limit")
 	fs.IntVar(&o.KeepMessages, "keep-messages", sandbox.DefaultKeepMessages, "how many `messages` of each device are kept in memory for ListMessages, 1 to 1000000")
+	stdin.add(fs)
 	log.add(cmd, "info")
 	_ = cmd.MarkFlagDirname("state-dir")
 	_ = cmd.MarkFlagFilename("fixture", "yaml", "yml")

@@ -52,6 +52,7 @@ type serveFlags struct {
 	adminPprof               bool
 	metricsPerDevice         int
 	printConfig              bool
+	stdin                    stdinFlag
 	logFlags
 }
 
@@ -118,6 +119,7 @@ Exit codes: 0 stopped by a signal; 1 it could not go on; 2 it refused to start, 
 	flags.BoolVar(&f.adminExposed, "admin-exposed", false, "let --admin-address be reached from other machines: nothing guards it")
 	flags.BoolVar(&f.adminPprof, "admin-pprof", false, "serve /debug/pprof on --admin-address, for go tool pprof")
 	flags.IntVar(&f.metricsPerDevice, "metrics-per-device", 0, "of how many `devices` /metrics tells by name; the rest is only counted together")
+	f.stdin.add(flags)
 	f.logFlags.add(cmd, "info")
 	flags.BoolVar(&f.printConfig, "print-config", false, "print the settings in force and where each comes from, and exit")
 	_ = cmd.MarkFlagDirname("state-dir")
@@ -142,6 +144,8 @@ func (r *run) serve(ctx context.Context, f *serveFlags) error {
 		return usage(err)
 	}
 	log.Info("the sidecar starts", "version", o.version, "addresses", s.addresses(), "state_dir", f.stateDir)
+	ctx, cancel := f.stdin.watch(ctx, r.Stdin)
+	defer cancel()
 	err = s.run(ctx, func() error { return r.ready(s) })
 	log.Info("the sidecar has stopped")
 	return err

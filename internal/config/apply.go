@@ -84,6 +84,9 @@ func cause(err error) error {
 // meant for us, even where they look so (LINKKIT_SIDECAR_PORT=tcp://10.0.0.1:443).
 var kubernetes = regexp.MustCompile(`^LINKKIT_SIDECAR_(SERVICE_(HOST|PORT(_.*)?)|PORT_[0-9]+_(TCP|UDP|SCTP)(_.*)?)=|^LINKKIT_SIDECAR_PORT=(tcp|udp|sctp)://`)
 
+// binaryVariable names the command for the libraries that start it. It is no setting of the command's own.
+const binaryVariable = Prefix + "BINARY"
+
 // ours picks our variables. One that is empty counts as not set: files that start containers often leave them so.
 func ours(environ []string, known Known) (map[string]string, error) {
 	found := map[string]string{}
@@ -91,7 +94,7 @@ func ours(environ []string, known Known) (map[string]string, error) {
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
 		switch {
-		case !strings.HasPrefix(name, Prefix) || value == "" || kubernetes.MatchString(entry):
+		case !strings.HasPrefix(name, Prefix) || value == "" || name == binaryVariable || kubernetes.MatchString(entry):
 		case !known.variable(name):
 			unknown = append(unknown, name)
 		default:

@@ -126,6 +126,7 @@ func TestVariablesOfOthersAreLeftAlone(t *testing.T) {
 		"LINKKIT_SIDECAR_SERVICE_HOST=10.0.0.1", "LINKKIT_SIDECAR_SERVICE_PORT=443", "LINKKIT_SIDECAR_SERVICE_PORT_GRPC=443",
 		"LINKKIT_SIDECAR_PORT=tcp://10.0.0.1:443", "LINKKIT_SIDECAR_PORT_443_TCP=tcp://10.0.0.1:443",
 		"LINKKIT_SIDECAR_PORT_443_TCP_ADDR=10.0.0.1", "LINKKIT_SIDECAR_PORT_443_TCP_PROTO=tcp",
+		"LINKKIT_SIDECAR_BINARY=/usr/bin/linkkit-sidecar", // what libraries that start the command find it by
 	}, known)
 	if err != nil || s.port != 0 {
 		t.Errorf("port %d, %v", s.port, err)
