@@ -2,97 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import signal
-import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 from twin import BlockedClient
 
-from linkkit_sidecar import Device, DeviceSecret, Endpoint, SidecarClient, TlsSettings
+from linkkit_sidecar import Device, DeviceSecret, Sandbox, Sidecar, SidecarClient
 from linkkit_sidecar.sandbox.v1 import sandbox_pb2, sandbox_pb2_grpc
 
-BINARY = os.environ.get("LINKKIT_SIDECAR_BINARY") or str(Path(__file__).parents[3] / "bin" / "linkkit-sidecar")
-PRODUCT = "a1B2c3D4e5F"
+pytest_plugins = ["pytester", "linkkit_sidecar.pytest_plugin"]
+
+ROOT = Path(__file__).parents[3]
+os.environ.setdefault("LINKKIT_SIDECAR_BINARY", str(ROOT / "bin" / "linkkit-sidecar"))
+os.environ["PYTHONPATH"] = str(ROOT / "clients" / "python" / "src")  # for programs that tests start
 
 
-class Process:
-    """A running command, whose ready line was read."""
+class Platform(Sandbox):
+    """The sandbox, with its console as it is on the wire."""
 
-    def __init__(self, *args: str) -> None:
-        self.args = args
-        self.start()
-
-    def start(self) -> None:
-        self.log = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as the process
-        self.process = subprocess.Popen([BINARY, *self.args], stdout=subprocess.PIPE, stderr=self.log)
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            self.process.wait()
-            raise RuntimeError(f"{self.args} did not start: {self.said()}")
-        self.ready: dict[str, Any] = json.loads(line)
-
-    def said(self) -> str:
-        self.log.seek(0)
-        return self.log.read().decode()
-
-    def kill(self) -> None:
-        self.process.kill()
-        self._reap()
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        self._reap()
-
-    def _reap(self) -> None:
-        self.process.wait(30)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        self.log.close()
-
-
-class Platform(Process):
-    """The sandbox, with its console."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(
-            "sandbox",
-            "--state-dir",
-            str(directory / "state"),
-            *("--mqtt-address", "127.0.0.1:0", "--mqtts-address", "127.0.0.1:0", "--https-address", "127.0.0.1:0"),
-            "--control-address",
-            f"unix://{directory}/c.sock",
-        )
-        self.channel = grpc.insecure_channel(self.ready["control"], [("grpc.default_authority", "localhost")])
-        self.console = sandbox_pb2_grpc.SandboxServiceStub(self.channel)
-        self.ca_pem = Path(self.ready["ca_file"]).read_text()
-        made = self.console.CreateProduct(sandbox_pb2.CreateProductRequest(product_key=PRODUCT, dynamic_registration=True), timeout=10)
-        self.product_secret = made.product_secret
-        self.count = 0
-
-    @property
-    def endpoint(self) -> Endpoint:
-        return Endpoint(host="localhost", port=int(self.ready["mqtts"].rpartition(":")[2]))
-
-    @property
-    def tls(self) -> TlsSettings:
-        return TlsSettings(ca_pem=self.ca_pem)
+    def __init__(self) -> None:
+        super().__init__()
+        self.console: sandbox_pb2_grpc.SandboxServiceStub = self._stub
 
     def device(self, secret: bool = True) -> tuple[Device, DeviceSecret]:
-        self.count += 1
-        named = sandbox_pb2.Device(product_key=PRODUCT, device_name=f"dev-{self.count:03}")
-        made = self.console.CreateDevice(sandbox_pb2.CreateDeviceRequest(device=named, generate_secret=secret), timeout=10)
-        return Device(PRODUCT, named.device_name), DeviceSecret(made.device_secret)
+        made = self.new_device(generate_secret=secret)
+        return made.device, made.secret or DeviceSecret("")
 
     def named(self, device: Device) -> sandbox_pb2.Device:
         return sandbox_pb2.Device(product_key=device.product_key, device_name=device.device_name)
@@ -102,45 +41,20 @@ class Platform(Process):
         return self.console.PublishDownstream(request, timeout=10)
 
     def published(self, device: Device) -> list[bytes]:
-        request = sandbox_pb2.ListMessagesRequest(device=self.named(device))
-        return [one.payload for one in self.console.ListMessages(request, timeout=10).messages]
-
-    def stop(self) -> None:
-        self.channel.close()
-        super().stop()
+        return [one.payload for one in self.list_messages(device)]
 
 
 @pytest.fixture(scope="session")
-def directory() -> Iterator[Path]:
-    # A socket's path has at most 107 bytes, which pytest's own directories may exceed.
-    made = Path(tempfile.mkdtemp(prefix="lks"))
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def platform(directory: Path) -> Iterator[Platform]:
-    (directory / "platform").mkdir()
-    running = Platform(directory / "platform")
-    yield running
-    running.stop()
-
-
-class Sidecar(Process):
-    """A sidecar of one test."""
-
-    def __init__(self, directory: Path, *args: str) -> None:
-        self.address = f"unix://{directory}/s.sock"
-        super().__init__("serve", "--listen", self.address, "--state-dir", str(directory / "state"), *args)
+def platform() -> Iterator[Platform]:
+    with Platform() as running:
+        yield running
 
 
 @pytest.fixture
 def sidecar() -> Iterator[Sidecar]:
-    directory = Path(tempfile.mkdtemp(prefix="lks"))
-    running = Sidecar(directory)
-    yield running
-    running.stop()
-    shutil.rmtree(directory)
+    """A sidecar of one test, which knows no device."""
+    with Sidecar() as running:
+        yield running
 
 
 @pytest.fixture
@@ -168,3 +82,10 @@ def no_thread_left() -> Iterator[None]:
     yield
     left = [t for t in threading.enumerate() if t not in before and t.name.startswith("linkkit-sidecar")]
     assert not left, f"threads that were not ended: {left}"
+
+
+@pytest.fixture
+def short_directory() -> Iterator[Path]:
+    """A directory for sockets: their paths have at most 107 bytes, which those of pytest's own directories may exceed."""
+    with tempfile.TemporaryDirectory(prefix="lks") as made:
+        yield Path(made)

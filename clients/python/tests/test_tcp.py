@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 
 import pytest
 import trustme
-from conftest import Process
 
 import linkkit_sidecar as lk
 
@@ -29,18 +29,10 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture
-def served(tmp_path):
+def served():
     """Starts a sidecar on TCP; it gives its address."""
-    running = []
-
-    def serve(*args):
-        process = Process("serve", "--listen", "localhost:0", "--state-dir", str(tmp_path / "state"), *args)
-        running.append(process)
-        return process.ready["address"]
-
-    yield serve
-    for process in running:
-        process.stop()
+    with contextlib.ExitStack() as running:
+        yield lambda *args: running.enter_context(lk.Sidecar(address="localhost:0", args=args)).address
 
 
 def test_mutual_tls(make_client, served, files):
