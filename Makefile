@@ -9,7 +9,13 @@ MAKEFLAGS     += --no-print-directory
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 
-VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+python   := clients/python/src
+
+# The version of the command and of the Python package is written down once, in the package; what is not the commit that is tagged
+# with it comes before it.
+release  := $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' $(python)/linkkit_sidecar/_version.py)
+commit    = $(shell git describe --always --dirty --exclude '*' 2>/dev/null || echo unknown)
+VERSION  ?= $(if $(filter v$(release),$(shell git describe --tags --dirty 2>/dev/null)),$(release),$(release)-dev.$(commit))
 PACKAGES ?= ./...
 ARGS     ?=
 FUZZTIME ?= 60s
@@ -35,6 +41,21 @@ build: ## build bin/linkkit-sidecar, static
 	@# methods by name, and one that can be reached makes the linker keep all methods there are: 4 MB. Hence the limit.
 	CGO_ENABLED=0 go build -tags grpcnotrace -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/linkkit-sidecar ./cmd/linkkit-sidecar
 	@(( $$(stat -c %s bin/linkkit-sidecar) <= 25000000 )) || { echo 'The binary is larger than 25 MB: see the comment above.' >&2; exit 1; }
+
+# The wheel for this machine, or another (GOARCH=arm64), carries the command; the pure one is for machines where that is got otherwise.
+# The same commit makes the same files, whenever and wherever it is built.
+goarch      := $(or $(GOARCH),$(shell go env GOARCH))
+DIST        ?= dist
+wheel_dir    = $(abspath $(DIST))/linux-$(goarch)
+wheel_build  = SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) .venv/bin/python -m build --no-isolation --outdir $(DIST) clients/python
+
+.PHONY: wheel
+wheel: .venv/installed ## build the Python package into DIST=dist: a wheel with the command (GOARCH=arm64), one without, the source
+	rm -f $(DIST)/*.whl $(DIST)/*.tar.gz
+	CGO_ENABLED=0 GOARCH=$(goarch) go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(wheel_dir)/linkkit-sidecar ./cmd/linkkit-sidecar
+	GOARCH=$(goarch) .venv/bin/python clients/python/tools/notices.py >$(wheel_dir)/NOTICES
+	$(wheel_build)
+	LINKKIT_SIDECAR_WHEEL_BINARY=$(wheel_dir)/linkkit-sidecar $(wheel_build) --wheel
 
 .PHONY: run
 run: build bin/grpcurl ## run a sidecar with the platform on your desk, no cloud account needed (ARGS='--help')
@@ -154,8 +175,7 @@ format: bin/golangci-lint bin/buf .venv/installed ## format code and protos
 
 # proto/contract.binpb is all that was ever promised: an incompatible change stops here and in lint, whatever the history of a
 # clone. What has not left your machine is not promised yet: `git checkout proto/contract.binpb` takes it back.
-python := clients/python/src
-stubs  := linkkit_sidecar/v1 linkkit_sidecar/sandbox/v1
+stubs := linkkit_sidecar/v1 linkkit_sidecar/sandbox/v1
 
 .PHONY: generate
 generate: bin/buf bin/protoc-gen-go-grpc .venv/installed ## generate gen/ and the Python stubs from proto/, and add what is new to proto/contract.binpb
@@ -179,5 +199,6 @@ $(tools:%=bin/%): bin/%: tools/go.mod tools/go.sum
 	cd tools && CGO_ENABLED=0 go build -ldflags '-s -w' -o ../$@ "$$(go list tool | grep '/$*$$')"
 
 .PHONY: clean
-clean: ## remove all that was built: bin/, dist/, .venv/
+clean: ## remove all that was built: bin/, dist/, .venv/ and what tools keep
 	rm -rf bin dist .venv
+	find clients test -name __pycache__ -o -name .pytest_cache -o -name .mypy_cache -o -name .ruff_cache | xargs rm -rf

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import newuser
 import pytest
 from twin import BlockedClient
 
@@ -89,3 +90,15 @@ def short_directory() -> Iterator[Path]:
     """A directory for sockets: their paths have at most 107 bytes, which those of pytest's own directories may exceed."""
     with tempfile.TemporaryDirectory(prefix="lks") as made:
         yield Path(made)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """What `make wheel` builds: the source, the pure wheel and the one with the command."""
+    return newuser.build(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="session")
+def new_user(built: list[Path], tmp_path_factory: pytest.TempPathFactory) -> newuser.User:
+    """Somebody who has installed the wheel with the command, and nothing else."""
+    return newuser.User(tmp_path_factory.mktemp("user"), [path for path in built if "manylinux" in path.name])

@@ -5,6 +5,7 @@
 
 from ._binary import BinaryNotFoundError
 from ._process import StartError
+from ._version import __version__
 from .client import CallHandler, Consumer, EventStream, MessageStream, Publisher, SidecarClient
 from .errors import *  # noqa: F403
 from .errors import __all__ as _errors
@@ -16,5 +17,5 @@ from .sandbox import Sandbox
 from .sidecar import Sidecar
 
 __all__ = ["CallHandler", "Consumer", "EventStream", "MessageStream", "Publisher", "SidecarClient"]
-__all__ += ["BinaryNotFoundError", "Sandbox", "Sidecar", "StartError"]
+__all__ += ["BinaryNotFoundError", "Sandbox", "Sidecar", "StartError", "__version__"]
 __all__ += _errors + _events + _models
