@@ -71,9 +71,20 @@ test-go: bin/gotestsum test-deps ## run the tests in Go with the race detector (
 	@# bench is a module of its own, so ./... does not reach it.
 	$(if $(filter ./...,$(PACKAGES)),cd bench && ../bin/gotestsum --format pkgname-and-test-fails -- -count=1 -timeout 4m $(ARGS) ./...)
 
+# With .venv's Python all is measured; with the oldest and the newest that the machine has, all is run again. Some tests alone, to which no
+# measure applies, run with .venv's only.
+PYTEST ?=
+
 .PHONY: test-python
-test-python: build test-deps ## run the tests of the Python client (PYTEST='-k consumer')
+test-python: build test-deps ## run the tests of the Python client, on the oldest and the newest Python too (PYTEST='-k consumer' runs some, on one)
+ifeq ($(PYTEST),)
+	cd clients/python && PYTHONPATH=src ../../.venv/bin/python -m coverage run -m pytest -q
+	cd clients/python && ../../.venv/bin/python -m coverage report
+	cd clients/python && ../../.venv/bin/python -m coverage json -q --fail-under=0 -o - | PYTHONPATH=src ../../.venv/bin/python tools/called.py
+	.venv/bin/python clients/python/tools/other_pythons.py
+else
 	cd clients/python && PYTHONPATH=src ../../.venv/bin/python -m pytest -q $(PYTEST)
+endif
 
 .PHONY: test-deps
 test-deps: $(if $(requirements),.venv/installed) ## install what the tests need beside Go (Debian packages as root; Python ones into .venv)
@@ -112,7 +123,7 @@ bin/promtool:
 	(cd "$$dir" && apt-get download -q prometheus </dev/null && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool); \
 	install -m 755 "$$dir/usr/bin/promtool" $@
 
-.venv/installed: $(requirements) | test-packages
+.venv/installed: $(requirements) clients/python/requirements-test.txt | test-packages
 	python3 -m venv --clear .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check $(requirements:%=--requirement %)
 	touch $@
@@ -200,5 +211,5 @@ $(tools:%=bin/%): bin/%: tools/go.mod tools/go.sum
 
 .PHONY: clean
 clean: ## remove all that was built: bin/, dist/, .venv/ and what tools keep
-	rm -rf bin dist .venv
+	rm -rf bin dist .venv .venv-* clients/python/.coverage
 	find clients test -name __pycache__ -o -name .pytest_cache -o -name .mypy_cache -o -name .ruff_cache | xargs rm -rf
