@@ -51,7 +51,6 @@ wheel_build  = SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) .venv/bin/python -m
 
 .PHONY: wheel
 wheel: .venv/installed ## build the Python package into DIST=dist: a wheel with the command (GOARCH=arm64), one without, the source
-	rm -f $(DIST)/*.whl $(DIST)/*.tar.gz
 	CGO_ENABLED=0 GOARCH=$(goarch) go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(wheel_dir)/linkkit-sidecar ./cmd/linkkit-sidecar
 	GOARCH=$(goarch) .venv/bin/python clients/python/tools/notices.py >$(wheel_dir)/NOTICES
 	$(wheel_build)
