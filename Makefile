@@ -35,11 +35,13 @@ all: build test lint ## build, test and lint (the default)
 help: ## print the targets
 	@sed -nE 's/^([a-z][a-z-]*):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
+# grpcnotrace: without gRPC's own /debug/requests, which nobody serves and which brings HTML templates along. A template calls
+# methods by name, and one that can be reached makes the linker keep all methods there are: 4 MB. Hence the limit.
+go_build = CGO_ENABLED=0 go build -tags grpcnotrace -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+
 .PHONY: build
 build: ## build bin/linkkit-sidecar, static
-	@# grpcnotrace: without gRPC's own /debug/requests, which nobody serves and which brings HTML templates along. A template calls
-	@# methods by name, and one that can be reached makes the linker keep all methods there are: 4 MB. Hence the limit.
-	CGO_ENABLED=0 go build -tags grpcnotrace -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/linkkit-sidecar ./cmd/linkkit-sidecar
+	$(go_build) -o bin/linkkit-sidecar ./cmd/linkkit-sidecar
 	@(( $$(stat -c %s bin/linkkit-sidecar) <= 25000000 )) || { echo 'The binary is larger than 25 MB: see the comment above.' >&2; exit 1; }
 
 # The wheel for this machine, or another (GOARCH=arm64), carries the command; the pure one is for machines where that is got otherwise.
@@ -51,7 +53,7 @@ wheel_build  = SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) .venv/bin/python -m
 
 .PHONY: wheel
 wheel: .venv/installed ## build the Python package into DIST=dist: a wheel with the command (GOARCH=arm64), one without, the source
-	CGO_ENABLED=0 GOARCH=$(goarch) go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(wheel_dir)/linkkit-sidecar ./cmd/linkkit-sidecar
+	GOARCH=$(goarch) $(go_build) -o $(wheel_dir)/linkkit-sidecar ./cmd/linkkit-sidecar
 	GOARCH=$(goarch) .venv/bin/python clients/python/tools/notices.py >$(wheel_dir)/NOTICES
 	$(wheel_build)
 	LINKKIT_SIDECAR_WHEEL_BINARY=$(wheel_dir)/linkkit-sidecar $(wheel_build) --wheel

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).parents[3]
+PATIENCE = 300  # seconds for what builds or downloads
 
 
 def build(into: Path) -> list[Path]:
     """Build the wheels and the source distribution, as `make wheel` does."""
     make = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "PYTHONPATH")}
-    subprocess.run(["make", "-C", str(ROOT), "wheel", f"DIST={into}"], check=True, stdout=subprocess.DEVNULL, env=make)
+    subprocess.run(["make", "-C", str(ROOT), "wheel", f"DIST={into}"], check=True, stdout=subprocess.DEVNULL, env=make, timeout=PATIENCE)
     return sorted(path for path in into.iterdir() if path.is_file())
 
 
@@ -31,12 +32,12 @@ class User:
         self.install(*map(str, install))
 
     def install(self, *packages: str) -> None:
-        # pip is configured by the machine's own files and variables; all else of the environment stays outside.
-        pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or name.lower().endswith("_proxy")}
+        # pip is configured by the machine's own files and variables.
         subprocess.run(
             [str(self.bin / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages],
             check=True,
-            env={**os.environ, **pip, "PYTHONPATH": ""},
+            env={**os.environ, "PYTHONPATH": ""},
+            timeout=PATIENCE,
         )
 
     def start(self, *command: str, **variables: str) -> subprocess.Popen[str]:

@@ -62,7 +62,11 @@ class Desk:
         self.reader.start()
         self.console = Console(f"unix://{directory}/platform.sock")
         self.client = lk.SidecarClient(self.address)
-        wait_for(self.online)
+        try:
+            wait_for(self.online)
+        except BaseException:
+            self.dev.kill()
+            raise
         self.device = self.client.get_device().device
 
     def online(self):
