@@ -11,6 +11,7 @@ from typing import Any
 
 import newuser
 import pytest
+from fake import FakeSidecar
 from twin import BlockedClient
 
 from linkkit_sidecar import Device, DeviceSecret, Sandbox, Sidecar, SidecarClient
@@ -56,6 +57,15 @@ def sidecar() -> Iterator[Sidecar]:
     """A sidecar of one test, which knows no device."""
     with Sidecar() as running:
         yield running
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeSidecar]:
+    directory = Path(tempfile.mkdtemp(prefix="lks"))
+    made = FakeSidecar(f"unix://{directory}/s.sock")
+    yield made
+    made.stop()
+    shutil.rmtree(directory)
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ import grpc
 
 from . import _convert, errors, models
 from ._aio_streams import end
-from ._feeds import Persistence, broken, ended
+from ._feeds import Persistence, broken, ended, failed
 from ._pending import Pending, Settle
+from ._rpc import Deadline, Origin
 from .v1 import device_pb2, messaging_pb2
 
 log = logging.getLogger("linkkit_sidecar")
@@ -40,18 +41,19 @@ class Publisher:
         self._window = window
         self._open = open_stream
         self._persistence = persistence
-        self._forget = forget
+        self._origin = Origin()
         self._pending = Pending()
         self._work = asyncio.Event()  # something to send
         self._room = asyncio.Condition()  # fewer without a receipt
         self._closing = False
         self._failure: errors.SidecarError | None = None
         self._tasks = [asyncio.get_running_loop().create_task(self._run(), name="linkkit-sidecar-publisher")]
+        self._tasks[0].add_done_callback(lambda _: forget(self))
 
     async def publish(
         self,
         topic: str,
-        payload: bytes | str,
+        payload: models.Payload,
         *,
         qos: int = 1,
         assurance: models.Assurance = models.Assurance.CONFIRMED,
@@ -79,17 +81,15 @@ class Publisher:
             `InvalidRequestError`, `ExpiredError` and others.
 
         Raises:
+            InvalidRequestError: The payload is too large.
             DeadlineExceededError: There was no room in time; the message was not taken.
             ClientClosedError: The publisher was closed.
             SidecarError: The publisher cannot go on.
         """
         message = _convert.outgoing(topic, payload, qos, assurance, ttl, priority, key)
-        if len(self._pending) >= self._window:
-            await self._wait_room(
-                lambda: len(self._pending) < self._window or self._closing,
-                timeout,
-                lambda: f"{self._window} messages have no receipt yet, and none came within {timeout:g} s",
-            )
+        self._origin.check()
+        if len(self._pending) >= self._window and not await self._wait_room(lambda: len(self._pending) < self._window or self._closing, timeout):
+            raise errors.DeadlineExceededError(f"{self._window} messages have no receipt yet, and none came in time")
         if self._failure is not None:
             raise self._failure
         if self._closing:
@@ -108,7 +108,9 @@ class Publisher:
         Raises:
             DeadlineExceededError: Some have none yet.
         """
-        await self._wait_room(lambda: not len(self._pending), timeout, lambda: f"{len(self._pending)} messages have no receipt after {timeout:g} s")
+        self._origin.check()
+        if not await self._wait_room(lambda: not len(self._pending), timeout):
+            raise errors.DeadlineExceededError(f"{len(self._pending)} messages have no receipt yet")
 
     async def close(self, timeout: float = 30.0) -> None:
         """Wait for the receipts that are due, then end the stream.
@@ -116,17 +118,22 @@ class Publisher:
         Args:
             timeout: Seconds to wait. What has no receipt then gets an error: `OutcomeUnknownError` if it was under way.
         """
-        if not self._closing:
-            self._closing = True
-            await self._told()
-            try:
-                await self.flush(timeout)
-            except errors.DeadlineExceededError as error:
-                log.warning("a publisher was closed early: %s", error)
-        await end(self._tasks)
-        _tell(self._pending.give_up(errors.ClientClosedError("the publisher was closed before this message was sent")))
+        if self._origin.forked():
+            return
+        self._closing = True
         await self._told()
-        self._forget(self)
+        try:
+            if not await self._wait_room(lambda: not len(self._pending), timeout):
+                log.warning("a publisher was closed early: %d messages have no receipt", len(self._pending))
+        finally:  # also when it was cancelled
+            await self._end()
+
+    async def _end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        _tell(self._pending.give_up(errors.ClientClosedError("the publisher was closed before this message was sent")))
+        await end(self._tasks)
+        await self._told()
 
     async def __aenter__(self) -> Publisher:
         return self
@@ -134,15 +141,20 @@ class Publisher:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
 
-    async def _wait_room(self, enough: Callable[[], bool], timeout: float | None, otherwise: Callable[[], str]) -> None:
+    async def _wait_room(self, enough: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until there is room enough, and tell whether it came in time."""
+        deadline = None if timeout is None else Deadline(timeout)
+
         async def wait() -> None:
             async with self._room:
                 await self._room.wait_for(enough)
 
-        try:
-            await asyncio.wait_for(wait(), timeout)
-        except asyncio.TimeoutError:
-            raise errors.DeadlineExceededError(otherwise()) from None
+        while not enough():  # who waited with us may have been faster
+            try:
+                await asyncio.wait_for(wait(), None if deadline is None else deadline.left())
+            except asyncio.TimeoutError:
+                return enough()
+        return True
 
     async def _told(self) -> None:
         async with self._room:
@@ -151,6 +163,17 @@ class Publisher:
     # Its task.
 
     async def _run(self) -> None:
+        try:
+            final = await self._persist()
+        except Exception as error:
+            final = failed(error)
+        self._failure = final if not self._closing else None
+        self._closing = True
+        _tell(self._pending.give_up(final))
+        await self._told()
+
+    async def _persist(self) -> errors.SidecarError:
+        """Run one stream after another, and return what ended it."""
         while True:
             error = await self._stream()
             _tell(self._pending.broke(error))
@@ -158,19 +181,18 @@ class Publisher:
             try:
                 pause = self._persistence.pause_after(error)
             except errors.SidecarError as final:
-                self._failure = final
-                self._closing = True
-                _tell(self._pending.give_up(final))
-                await self._told()
-                return
+                return final
             await asyncio.sleep(pause)
 
     async def _stream(self) -> errors.SidecarError:
         """Run one stream until it breaks, and return why."""
-        if not self._pending.queued:
-            self._work.clear()
-            await self._work.wait()
         over = asyncio.Event()
+        if not self._pending.queued:
+            while not self._pending.queued:
+                self._work.clear()
+                await self._work.wait()
+            self._persistence.works()  # no stream was needed meanwhile
+        self._persistence.opens()
         try:
             call = self._open(self._requests(over))
         except errors.SidecarError as error:

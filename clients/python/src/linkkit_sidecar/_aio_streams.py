@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import grpc
 
 from . import errors, events, models
-from ._feeds import EventFeed, Feed, MessageFeed, Persistence, broken, ended
+from ._feeds import EventFeed, Feed, MessageFeed, Persistence, broken, ended, failed
+from ._rpc import Origin
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Stream[Any]")
@@ -27,11 +27,26 @@ async def end(tasks: list[asyncio.Task[None]]) -> None:
     """
     current = asyncio.current_task()
     others = [task for task in tasks if task is not current]
-    tasks.clear()
     for task in others:
         task.cancel()
     if others:
         await asyncio.wait(others)
+    tasks.clear()
+
+
+async def within(what: Coroutine[Any, Any, Any], timeout: float | None) -> bool:
+    """Wait for something, and tell whether it came in time."""
+    try:
+        await asyncio.wait_for(what, timeout)
+    except asyncio.TimeoutError:
+        return False
+    return True
+
+
+def being_cancelled() -> bool:
+    """Tell whether a CancelledError is meant for the current task, and not of something that it waits for. Python 3.10 cannot tell."""
+    cancelling = getattr(asyncio.current_task(), "cancelling", None)
+    return cancelling is None or cancelling() > 0
 
 
 class Stream(Generic[T]):
@@ -45,15 +60,22 @@ class Stream(Generic[T]):
         self._feed = feed
         self._open = open_stream
         self._persistence = persistence
-        self._forget = forget
+        self._origin = Origin()
         self._read: asyncio.Queue[list[T] | errors.SidecarError | None] = asyncio.Queue(_AHEAD)
         self._items: deque[T] = deque()
         self._final: errors.SidecarError | None = None  # what ended it, known before all items were taken
         self._failure: errors.SidecarError | None = None  # the same, once they were
         self._closed = False
         self._tasks = [asyncio.get_running_loop().create_task(self._pump(), name=name)]
+        self._tasks[0].add_done_callback(lambda _: forget(self))
 
     async def _pump(self) -> None:
+        try:
+            await self._persist()
+        except Exception as error:
+            await self._fail(failed(error))
+
+    async def _persist(self) -> None:
         while True:
             try:
                 await self._drain()
@@ -65,14 +87,20 @@ class Stream(Generic[T]):
             try:
                 pause = self._persistence.pause_after(error)
             except errors.SidecarError as final:
-                self._final = final
-                self._told()
-                await self._read.put(final)
+                await self._fail(final)
                 return
             await asyncio.sleep(pause)
 
+    async def _fail(self, final: errors.SidecarError) -> None:
+        self._final = final
+        self._told()
+        await self._read.put(final)
+
     async def _drain(self) -> None:
-        call = self._open(self._feed.request())
+        request = self._feed.request()
+        self._told()
+        self._persistence.opens()
+        call = self._open(request)
         try:
             async for response in call:
                 self._persistence.works()
@@ -84,7 +112,7 @@ class Stream(Generic[T]):
             call.cancel()
 
     def _told(self) -> None:
-        """Called after each answer, and when the stream has failed."""
+        """Called before the stream is opened, after each answer, and when it has failed or is closed."""
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self
@@ -106,6 +134,7 @@ class Stream(Generic[T]):
             ClientClosedError: The stream was closed.
             SidecarError: The stream cannot go on.
         """
+        self._origin.check()
         while not self._items:
             if self._failure is not None:
                 raise self._failure
@@ -115,23 +144,28 @@ class Stream(Generic[T]):
                 read = await asyncio.wait_for(self._read.get(), timeout)
             except asyncio.TimeoutError:
                 raise errors.DeadlineExceededError(f"nothing came within {timeout:g} s") from None
-            if read is None:
-                continue  # woken by close
-            if isinstance(read, errors.SidecarError):
-                self._failure = read
+            if isinstance(read, list):
+                self._items.extend(read)
                 continue
-            self._items.extend(read)
+            self._failure = self._failure or read
+            self._wake()  # who else waits here is to know too
         return self._items.popleft()
+
+    def _wake(self) -> None:
+        if not self._read.full():
+            self._read.put_nowait(None)
 
     async def close(self) -> None:
         """End the stream. No item comes after it, and no task of it is left."""
+        if self._origin.forked():
+            return
         self._closed = True
-        await end(self._tasks)
-        if self._read.full():  # make room: nobody shall wait for what is no longer told
+        self._told()
+        while not self._read.empty():  # make room: nobody shall wait for what is no longer told
             self._read.get_nowait()
-        self._read.put_nowait(None)
+        self._wake()
         self._items.clear()
-        self._forget(self)
+        await end(self._tasks)
 
     async def __aenter__(self: S) -> S:
         return self
@@ -168,8 +202,10 @@ class MessageStream(Stream["models.Message | models.Gap"]):
         super().__init__(*args)
 
     def _told(self) -> None:
-        if self._feed.granted or self._final is not None:
+        if self._feed.granted or self._final is not None or self._closed:
             self._granted.set()
+        else:
+            self._granted.clear()
 
     async def wait_granted(self, timeout: float) -> None:
         """Wait until the platform has granted all filters: what is published from then on arrives here.
@@ -179,11 +215,14 @@ class MessageStream(Stream["models.Message | models.Gap"]):
 
         Raises:
             DeadlineExceededError: They were not granted in time. The stream goes on.
+            ClientClosedError: The stream was closed.
             SidecarError: The stream cannot go on; the platform refused a filter, say.
         """
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._granted.wait(), timeout)
+        self._origin.check()
+        granted = await within(self._granted.wait(), timeout)
         if self._final is not None:
             raise self._final
-        if not self._granted.is_set():
+        if self._closed:
+            raise errors.ClientClosedError("the stream is closed")
+        if not granted:
             raise errors.DeadlineExceededError(f"the filters were not granted within {timeout:g} s: is the device online?")

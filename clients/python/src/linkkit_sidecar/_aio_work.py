@@ -8,21 +8,27 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, TypeVar
 
 import grpc
 
 from . import _convert, errors, models
-from ._aio_streams import end
-from ._feeds import Persistence, broken, ended
-from ._verdict import answer
+from ._aio_streams import being_cancelled, end, within
+from ._feeds import Persistence, broken, ended, failed
+from ._rpc import Origin
+from ._verdict import CALL_LASTS, answer, batch, lasting
 from .v1 import messaging_pb2
 
 log = logging.getLogger("linkkit_sidecar")
 
 W = TypeVar("W", bound="Worker")
+
+_LAST = 10.0
+"""Seconds that the sidecar has to take the last answers of a worker that was closed in a handler."""
 
 
 class Worker:
@@ -32,30 +38,35 @@ class Worker:
         self,
         name: str,
         workers: int,
+        lasting: float,
         open_stream: Callable[[AsyncIterator[Any]], Any],
         persistence: Persistence,
         forget: Callable[[Any], None],
     ) -> None:
         if workers < 1:
             raise ValueError(f"{workers} workers: give 1 or more")
+        self._name = name
+        self._lasting = lasting  # seconds; work that has waited longer is no longer ours to answer
         self._open = open_stream
         self._persistence = persistence
         self._forget = forget
-        self._work: asyncio.Queue[tuple[int, Any]] = asyncio.Queue()
-        self._changed = asyncio.Condition()
+        self._origin = Origin()
+        self._changed = asyncio.Condition()  # work, or answers, or fewer handlers that run, or the end
+        self._notices: deque[Any] = deque()  # work that has no answer and belongs to no stream
+        self._work: deque[tuple[float, Any]] = deque()  # of the stream that is open, each with when it is no longer ours
         self._answers: list[Any] = []
         self._epoch = 0  # counts streams: an answer belongs to the one that brought the work
         self._busy = 0  # handlers that run
-        self._unsettled = 0  # answers that were sent and not told to be on disk, or handed out
         self._stopping = False
         self._failure: errors.SidecarError | None = None
         self._granted = asyncio.Event()
         self._ended = asyncio.Event()
         loop = asyncio.get_running_loop()
-        self._name = name
-        self._handlers = [loop.create_task(self._handle(), name=f"{name}-{i}") for i in range(workers)]
-        self._tasks = [*self._handlers, loop.create_task(self._run(), name=name)]
-        self._finishing: asyncio.Task[None] | None = None
+        self._tasks = [loop.create_task(self._handle(), name=f"{name}-{i}") for i in range(workers)]
+        self._tasks.append(loop.create_task(self._run(), name=name))
+        self._running = len(self._tasks)
+        for task in self._tasks:
+            task.add_done_callback(self._over)
 
     # For those who derive from it.
 
@@ -67,17 +78,13 @@ class Worker:
         """The request that carries answers."""
         raise NotImplementedError
 
-    def _read(self, response: Any) -> Iterator[Any]:
-        """What there is to do in a response. `self._unsettled` is for it to count down."""
+    def _read(self, response: Any) -> Iterable[Any]:
+        """What there is to do in a response."""
         raise NotImplementedError
 
     async def _do(self, work: Any) -> Any:
         """Do a piece of work and return the answer, or None for none."""
         raise NotImplementedError
-
-    def _settles(self, answer: Any) -> bool:
-        """Whether the sidecar tells what became of this answer."""
-        return True
 
     # For those who use it.
 
@@ -89,11 +96,15 @@ class Worker:
 
         Raises:
             DeadlineExceededError: They were not granted in time.
+            ClientClosedError: It was closed.
             SidecarError: It cannot go on.
         """
-        granted = await _within(self._granted.wait(), timeout)
+        self._origin.check()
+        granted = await within(self._granted.wait(), timeout)
         if self._failure is not None:
             raise self._failure
+        if self._ended.is_set():
+            raise errors.ClientClosedError("it is closed")
         if not granted:
             raise errors.DeadlineExceededError(f"the topics were not granted within {timeout:g} s: is the device online?")
 
@@ -107,7 +118,8 @@ class Worker:
             DeadlineExceededError: It goes on.
             SidecarError: What ended it.
         """
-        if not await _within(self._ended.wait(), timeout):
+        self._origin.check()
+        if not await within(self._ended.wait(), timeout):
             raise errors.DeadlineExceededError(f"it still runs after {timeout:g} s")
         if self._failure is not None:
             raise self._failure
@@ -115,15 +127,25 @@ class Worker:
     async def close(self, timeout: float = 10.0) -> None:
         """Take no more work, let handlers that run come to their end, send their answers, then end the stream.
 
+        Called in a handler, it does not wait: it ends when the handlers that run have returned.
+
         Args:
-            timeout: Seconds to wait for handlers and for answers to be on disk. What has no answer then comes again.
+            timeout: Seconds to wait for handlers and for the sidecar to have their answers. What has no answer then comes again.
         """
+        if self._origin.forked():
+            return
         self._stopping = True
-        if asyncio.current_task() in self._handlers:
-            return  # a handler cannot wait for itself: it ends when the handler has returned
-        await self._settle(timeout)
-        await self._end()
-        self._forget(self)
+        self._work.clear()  # it comes again
+        try:
+            await self._tell()
+            if asyncio.current_task() in self._tasks:
+                return
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=timeout)
+        finally:  # also when it was cancelled
+            if asyncio.current_task() not in self._tasks:
+                self._end()
+                await end(self._tasks)
 
     async def __aenter__(self: W) -> W:
         return self
@@ -133,43 +155,55 @@ class Worker:
 
     # Its tasks.
 
-    async def _settle(self, timeout: float) -> None:
-        async def idle() -> None:
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._ended.is_set() or not (self._busy or self._answers or self._unsettled))
+    def _over(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() and not self._ended.is_set():
+            self._failure = errors.InternalError("a task of it was cancelled")
+            log.error("%s ended: %s", self._name, self._failure)
+            self._end()
+            for other in self._tasks:
+                other.cancel()
+        self._running -= 1
+        if not self._running:
+            self._forget(self)
 
-        await _within(idle(), timeout)
-
-    async def _end(self) -> None:
+    def _end(self) -> None:
         self._stopping = True
         self._ended.set()
+        self._work.clear()
         self._granted.set()
-        self._handlers.clear()
-        await end(self._tasks)
-        await self._tell()
 
     async def _tell(self) -> None:
         async with self._changed:
             self._changed.notify_all()
 
     async def _run(self) -> None:
-        while True:
+        try:
+            await self._persist()
+        except Exception as error:
+            self._failure = failed(error)
+        self._end()
+        await self._tell()
+
+    async def _persist(self) -> None:
+        async def stopped() -> None:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._stopping)
+
+        while not self._stopping:
             error = await self._stream()
-            self._answers.clear()  # of deliveries that come again
-            self._unsettled = 0
-            await self._tell()
+            if self._stopping:
+                return
             try:
                 pause = self._persistence.pause_after(error)
             except errors.SidecarError as final:
                 self._failure = final
                 log.error("%s ended: %s", self._name, final)
-                await self._end()
                 return
-            await asyncio.sleep(pause)
+            await within(stopped(), pause)
 
     async def _stream(self) -> errors.SidecarError:
-        self._epoch += 1
         over = asyncio.Event()
+        self._persistence.opens()
         try:
             call = self._open(self._requests(over))
         except errors.SidecarError as error:
@@ -177,10 +211,7 @@ class Worker:
         try:
             async for response in call:
                 self._persistence.works()
-                if response.granted:
-                    self._granted.set()
-                for one in self._read(response):
-                    self._work.put_nowait((self._epoch, one))
+                self._take(response)
                 await self._tell()
             return ended()
         except grpc.RpcError as error:
@@ -188,24 +219,52 @@ class Worker:
         finally:
             over.set()
             call.cancel()
+            self._epoch += 1
+            self._work.clear()  # it comes again, and so does what was answered and not sent
+            self._answers.clear()
+            if not self._ended.is_set():
+                self._granted.clear()
+            await self._tell()
+
+    def _take(self, response: Any) -> None:
+        now = time.monotonic()
+        if response.granted:
+            self._granted.set()
+        late = 0
+        while self._work and self._work[0][0] < now:
+            self._work.popleft()
+            late += 1
+        work = [(now + self._lasting, one) for one in self._read(response)]
+        if not self._stopping:
+            self._work.extend(work)
+        if late:
+            log.warning("%s: %d waited longer than %g s for a handler", self._name, late, self._lasting)
 
     async def _requests(self, over: asyncio.Event) -> AsyncIterator[Any]:
-        """What a stream sends, until it is over."""
+        """What a stream sends. It closes this side after the last answer of one that is stopping; the sidecar then ends the stream."""
         yield self._first()
         while True:
             async with self._changed:
-                await self._changed.wait_for(lambda: self._answers or over.is_set())
-            if over.is_set():
+                await self._changed.wait_for(lambda: self._answers or over.is_set() or (self._stopping and not self._busy))
+            if over.is_set() or not self._answers:
                 return
-            answers, self._answers = self._answers, []
-            self._unsettled += sum(map(self._settles, answers))
-            yield self._batch(answers)
+            yield self._batch(batch(self._answers))
 
     async def _handle(self) -> None:
         while True:
-            epoch, piece = await self._work.get()
-            if self._stopping or epoch != self._epoch:
-                continue  # it comes again
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._notices or self._work or self._ended.is_set())
+            if self._notices:
+                piece = self._notices.popleft()
+            elif self._work:
+                due, piece = self._work.popleft()
+                if due < time.monotonic():
+                    continue  # it comes again, or has come
+            elif self._ended.is_set():
+                return
+            else:
+                continue  # another was faster
+            epoch = self._epoch
             self._busy += 1
             try:
                 done = await self._do(piece)
@@ -219,13 +278,10 @@ class Worker:
             elif done is not None:
                 log.warning("an answer came after its stream was gone: the message comes again")
             await self._tell()
-            if self._stopping and not self._busy and self._finishing is None:
-                self._finishing = asyncio.get_running_loop().create_task(self._finish())
-
-    async def _finish(self) -> None:
-        """End it after the last handler of a worker that is stopping, when `close` was called inside a handler."""
-        await self._settle(10.0)
-        await self._end()
+            await asyncio.sleep(0)  # a plain handler does not starve the loop, nor the sending of answers
+            if self._stopping and not self._busy and not await within(self._ended.wait(), _LAST):
+                self._end()
+                self._tasks[-1].cancel()
 
 
 class Consumer(Worker):
@@ -244,7 +300,7 @@ class Consumer(Worker):
         self._inbox = open
         self._retry_delay = retry_delay
         self._on_gap = on_gap
-        super().__init__(f"linkkit-sidecar-consumer-{open.inbox}", workers, *rest)
+        super().__init__(f"linkkit-sidecar-consumer-{open.inbox}", workers, lasting(open, handler, retry_delay), *rest)
 
     def _first(self) -> messaging_pb2.ConsumeRequest:
         return messaging_pb2.ConsumeRequest(open=self._inbox)
@@ -252,20 +308,18 @@ class Consumer(Worker):
     def _batch(self, answers: list[Any]) -> messaging_pb2.ConsumeRequest:
         return messaging_pb2.ConsumeRequest(answers=answers)
 
-    def _settles(self, answer: Any) -> bool:
-        return bool(answer.verdict != messaging_pb2.VERDICT_RETRY)  # of these nothing more is heard but that one came too late
-
-    def _read(self, response: messaging_pb2.ConsumeResponse) -> Iterator[Any]:
-        self._unsettled = max(0, self._unsettled - len(response.settled) - len(response.stale))
+    def _read(self, response: messaging_pb2.ConsumeResponse) -> Iterable[Any]:
         if response.stale:
             log.warning("%d answers to inbox %s came too late: those messages come again", len(response.stale), self._inbox.inbox)
         if response.missed:
-            yield models.Gap(response.missed, f"inbox {self._inbox.inbox} dropped messages to make room, or found them damaged")
-        yield from response.deliveries
+            gap = models.Gap(response.missed, f"inbox {self._inbox.inbox} dropped messages to make room, or found them damaged")
+            log.warning("%d messages are missing: %s", gap.missed, gap.detail)
+            if self._on_gap is not None:
+                self._notices.append(gap)
+        return response.deliveries
 
     async def _do(self, work: Any) -> Any:
         if isinstance(work, models.Gap):
-            log.warning("%d messages are missing: %s", work.missed, work.detail)
             if self._on_gap is not None:
                 await _awaited(self._on_gap(work))
             return None
@@ -283,16 +337,16 @@ class CallHandler(Worker):
 
     def __init__(
         self,
-        handler: Callable[[models.Call], Awaitable[bytes | str] | bytes | str],
+        handler: Callable[[models.Call], Awaitable[models.Payload] | models.Payload],
         first: messaging_pb2.AnswerCallsRequest,
         workers: int,
         *rest: Any,
     ) -> None:
         self._handler = handler
         self._opening = first
-        super().__init__("linkkit-sidecar-calls", workers, *rest)
+        super().__init__("linkkit-sidecar-calls", workers, CALL_LASTS, *rest)
 
-    def __call__(self, call: models.Call) -> Awaitable[bytes | str] | bytes | str:
+    def __call__(self, call: models.Call) -> Awaitable[models.Payload] | models.Payload:
         return self._handler(call)
 
     def _first(self) -> messaging_pb2.AnswerCallsRequest:
@@ -301,36 +355,26 @@ class CallHandler(Worker):
     def _batch(self, answers: list[Any]) -> messaging_pb2.AnswerCallsRequest:
         return messaging_pb2.AnswerCallsRequest(answers=answers)
 
-    def _read(self, response: messaging_pb2.AnswerCallsResponse) -> Iterator[Any]:
-        self._unsettled = max(0, self._unsettled - len(response.results))
+    def _read(self, response: messaging_pb2.AnswerCallsResponse) -> Iterable[Any]:
         for result in response.results:
             if result.outcome == messaging_pb2.OUTCOME_FAILED:
                 log.warning("the answer to a call was not sent: %s [%s]", result.detail, _convert.reason_name(result.reason))
-        return iter(response.calls)
+        return response.calls
 
     async def _do(self, work: Any) -> Any:
         try:
-            payload = await _awaited(self._handler(_convert.call(work)))
+            answered = _convert.payload(await _awaited(self._handler(_convert.call(work))))
         except Exception:
             log.exception("a handler of calls failed on %s: the platform gets no answer", work.topic)
             return None
-        if isinstance(payload, str):
-            payload = payload.encode()
-        if not isinstance(payload, bytes):
-            log.error("a handler of calls returned %s: return bytes or str; the platform gets no answer", type(payload).__name__)
-            return None
-        return messaging_pb2.CallAnswer(call=work.call, payload=payload)
+        return messaging_pb2.CallAnswer(call=work.call, payload=answered)
 
 
 async def _awaited(value: Any) -> Any:
-    """Handlers may be coroutine functions or plain ones."""
-    return await value if inspect.isawaitable(value) else value
-
-
-async def _within(what: Awaitable[Any], timeout: float | None) -> bool:
-    """Wait for something, and tell whether it came in time."""
+    """Handlers may be coroutine functions or plain ones. What one waits for may be cancelled: that is not the end of our task."""
     try:
-        await asyncio.wait_for(what, timeout)
-    except asyncio.TimeoutError:
-        return False
-    return True
+        return await value if inspect.isawaitable(value) else value
+    except asyncio.CancelledError as error:
+        if being_cancelled():
+            raise
+        raise RuntimeError("what the handler waited for was cancelled") from error

@@ -13,7 +13,8 @@ from typing import Any, Generic, TypeVar
 import grpc
 
 from . import errors, events, models
-from ._feeds import EventFeed, Feed, MessageFeed, Persistence, broken, ended
+from ._feeds import EventFeed, Feed, MessageFeed, Persistence, broken, ended, failed
+from ._rpc import Origin
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Stream[Any]")
@@ -32,6 +33,7 @@ class Stream(Generic[T]):
         self._open = open_stream
         self._persistence = persistence
         self._forget = forget
+        self._origin = Origin()
         self._read: queue.Queue[list[T] | errors.SidecarError | None] = queue.Queue(_AHEAD)
         self._items: deque[T] = deque()
         self._final: errors.SidecarError | None = None  # what ended it, known before all items were taken
@@ -43,6 +45,14 @@ class Stream(Generic[T]):
         self._thread.start()
 
     def _pump(self) -> None:
+        try:
+            self._persist()
+        except Exception as error:
+            self._fail(failed(error))
+        finally:
+            self._forget(self)
+
+    def _persist(self) -> None:
         while not self._closed.is_set():
             try:
                 self._drain()
@@ -54,17 +64,23 @@ class Stream(Generic[T]):
             try:
                 pause = 0.0 if self._closed.is_set() else self._persistence.pause_after(error)
             except errors.SidecarError as final:
-                self._final = final
-                self._told()
-                self._put(final)
+                self._fail(final)
                 return
             self._closed.wait(pause)
 
+    def _fail(self, final: errors.SidecarError) -> None:
+        self._final = final
+        self._told()
+        self._put(final)
+
     def _drain(self) -> None:
+        request = self._feed.request()
+        self._told()
         with self._lock:
             if self._closed.is_set():
                 return
-            call = self._call = self._open(self._feed.request())
+            self._persistence.opens()
+            call = self._call = self._open(request)
         for response in call:
             self._persistence.works()
             items = list(self._feed.items(response))
@@ -73,7 +89,7 @@ class Stream(Generic[T]):
                 self._put(items)
 
     def _told(self) -> None:
-        """Called after each answer, and when the stream has failed."""
+        """Called before the stream is opened, after each answer, and when it has failed or is closed."""
 
     def _put(self, items: list[T] | errors.SidecarError) -> None:
         while not self._closed.is_set():
@@ -103,6 +119,7 @@ class Stream(Generic[T]):
             ClientClosedError: The stream was closed.
             SidecarError: The stream cannot go on.
         """
+        self._origin.check()
         while not self._items:
             if self._failure is not None:
                 raise self._failure
@@ -112,31 +129,32 @@ class Stream(Generic[T]):
                 read = self._read.get(timeout=timeout)
             except queue.Empty:
                 raise errors.DeadlineExceededError(f"nothing came within {timeout:g} s") from None
-            if read is None:
-                continue  # woken by close
-            if isinstance(read, errors.SidecarError):
-                self._failure = read
+            if isinstance(read, list):
+                self._items.extend(read)
                 continue
-            self._items.extend(read)
+            self._failure = self._failure or read
+            self._wake()  # who else waits here is to know too
         return self._items.popleft()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(queue.Full):
+            self._read.put_nowait(None)
 
     def close(self) -> None:
         """End the stream. No item comes after it, and no thread of it is left."""
+        if self._origin.forked():
+            return
         with self._lock:
             self._closed.set()
             if self._call is not None:
                 self._call.cancel()
-        while True:
-            try:
-                self._read.put_nowait(None)
-                break
-            except queue.Full:  # make room: nobody shall wait for what is no longer told
-                with contextlib.suppress(queue.Empty):
-                    self._read.get_nowait()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+        self._told()
+        with contextlib.suppress(queue.Empty):  # make room: nobody shall wait for what is no longer told
+            while True:
+                self._read.get_nowait()
+        self._wake()
+        self._thread.join()
         self._items.clear()
-        self._forget(self)
 
     def __enter__(self: S) -> S:
         return self
@@ -173,8 +191,10 @@ class MessageStream(Stream["models.Message | models.Gap"]):
         super().__init__(*args)
 
     def _told(self) -> None:
-        if self._feed.granted or self._final is not None:
+        if self._feed.granted or self._final is not None or self._closed.is_set():
             self._granted.set()
+        else:
+            self._granted.clear()
 
     def wait_granted(self, timeout: float) -> None:
         """Wait until the platform has granted all filters: what is published from then on arrives here.
@@ -184,9 +204,14 @@ class MessageStream(Stream["models.Message | models.Gap"]):
 
         Raises:
             DeadlineExceededError: They were not granted in time. The stream goes on.
+            ClientClosedError: The stream was closed.
             SidecarError: The stream cannot go on; the platform refused a filter, say.
         """
-        if not self._granted.wait(timeout):
-            raise errors.DeadlineExceededError(f"the filters were not granted within {timeout:g} s: is the device online?")
+        self._origin.check()
+        granted = self._granted.wait(timeout)
         if self._final is not None:
             raise self._final
+        if self._closed.is_set():
+            raise errors.ClientClosedError("the stream is closed")
+        if not granted:
+            raise errors.DeadlineExceededError(f"the filters were not granted within {timeout:g} s: is the device online?")

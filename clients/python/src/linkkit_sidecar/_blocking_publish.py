@@ -12,11 +12,15 @@ from typing import Any
 import grpc
 
 from . import _convert, errors, models
-from ._feeds import Persistence, broken, ended
+from ._feeds import Persistence, broken, ended, failed
 from ._pending import Pending, Settle
+from ._rpc import Deadline, Origin
 from .v1 import device_pb2, messaging_pb2
 
 log = logging.getLogger("linkkit_sidecar")
+
+_LOOK_AGAIN = 0.05
+"""Seconds. Who waits for room is woken when there is some for a batch, for a message at a time would make batches of one; or after this."""
 
 
 class Publisher:
@@ -25,6 +29,8 @@ class Publisher:
     Messages of one publisher are sent in their order. Safe to use from several threads. Over a restart of the sidecar it goes on: STORED
     messages are given again by their keys, so none is lost and none is taken twice; a CONFIRMED one that was under way gets
     `OutcomeUnknownError`.
+
+    Callbacks of futures run on the publisher's thread, on which receipts come: in them, publish, flush and close do not wait.
     """
 
     def __init__(
@@ -39,10 +45,11 @@ class Publisher:
             raise ValueError(f"a window of {window}: give 1 or more")
         self._device = device
         self._window = window
-        self._low = window * 3 // 4
+        self._low = window * 3 // 4  # there is room for a batch
         self._open = open_stream
         self._persistence = persistence
         self._forget = forget
+        self._origin = Origin()
         self._pending = Pending()
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)  # something to send, or the end
@@ -57,7 +64,7 @@ class Publisher:
     def publish(
         self,
         topic: str,
-        payload: bytes | str,
+        payload: models.Payload,
         *,
         qos: int = 1,
         assurance: models.Assurance = models.Assurance.CONFIRMED,
@@ -85,28 +92,41 @@ class Publisher:
             `InvalidRequestError`, `ExpiredError` and others.
 
         Raises:
+            InvalidRequestError: The payload is too large.
             DeadlineExceededError: There was no room in time; the message was not taken.
             ClientClosedError: The publisher was closed.
             SidecarError: The publisher cannot go on.
         """
+        message = _convert.outgoing(topic, payload, qos, assurance, ttl, priority, key)
         future: Future[models.Receipt] = Future()
-        self.send(_convert.outgoing(topic, payload, qos, assurance, ttl, priority, key), _settle(future), wait_end, timeout)
-        return future
-
-    def send(self, message: messaging_pb2.OutgoingMessage, settle: Settle, to_end: bool, timeout: float | None) -> None:
-        """Queue a message. Not public: `settle` is called on the publisher's thread and must not block."""
+        self._origin.check()
         with self._lock:
-            if len(self._pending) >= self._window and not self._room.wait_for(
-                lambda: len(self._pending) < self._window or self._closing or self._failure is not None, timeout
-            ):
-                raise errors.DeadlineExceededError(f"{self._window} messages have no receipt yet, and none came within {timeout:g} s")
+            if len(self._pending) >= self._window and not self._wait_room(lambda: len(self._pending) < self._window or self._closing, timeout):
+                raise errors.DeadlineExceededError(f"{self._window} messages have no receipt yet, and none came in time")
             if self._failure is not None:
                 raise self._failure
             if self._closing:
                 raise errors.ClientClosedError("the publisher is closed")
-            self._pending.add(message, settle, to_end)
+            self._pending.add(message, _settle(future), wait_end)
             if self._pending.queued == 1:
                 self._work.notify()
+        return future
+
+    def _wait_room(self, enough: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait, with the lock, until there is room enough, and tell whether it came in time."""
+        if self._inside():
+            return enough()
+        deadline = None if timeout is None else Deadline(timeout)
+        while not enough():
+            left = _LOOK_AGAIN if deadline is None else min(_LOOK_AGAIN, deadline.left())
+            if not left:
+                return False
+            self._room.wait(left)
+        return True
+
+    def _inside(self) -> bool:
+        """Tell whether this is the publisher's own thread, on which receipts come: there, they cannot be waited for."""
+        return threading.current_thread() is self._thread
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until every message that was handed over has its receipt, good or bad.
@@ -117,9 +137,10 @@ class Publisher:
         Raises:
             DeadlineExceededError: Some have none yet.
         """
+        self._origin.check()
         with self._lock:
-            if not self._room.wait_for(lambda: not len(self._pending), timeout):
-                raise errors.DeadlineExceededError(f"{len(self._pending)} messages have no receipt after {timeout:g} s")
+            if not self._wait_room(lambda: not len(self._pending), timeout):
+                raise errors.DeadlineExceededError(f"{len(self._pending)} messages have no receipt yet")
 
     def close(self, timeout: float = 30.0) -> None:
         """Wait for the receipts that are due, then end the stream.
@@ -127,19 +148,29 @@ class Publisher:
         Args:
             timeout: Seconds to wait. What has no receipt then gets an error: `OutcomeUnknownError` if it was under way.
         """
-        with self._lock:
-            if not self._closing:
+        if self._origin.forked():
+            return
+        deadline = Deadline(timeout)
+        try:
+            with self._lock:
                 self._closing = True
                 self._room.notify_all()
-                self._room.wait_for(lambda: not len(self._pending), timeout)
+                if not self._wait_room(lambda: not len(self._pending), timeout):
+                    log.warning("a publisher was closed early: %d messages have no receipt", len(self._pending))
+        finally:  # also when it was interrupted
+            self._end()
+        if not self._inside():
+            self._thread.join(max(1.0, deadline.left()))
+            if self._thread.is_alive():
+                log.warning("a publisher was closed while a callback of a receipt runs")
+
+    def _end(self) -> None:
+        with self._lock:
             self._stop.set()
             self._work.notify_all()
             call = self._call
         if call is not None:
             call.cancel()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
-        self._forget(self)
 
     def __enter__(self) -> Publisher:
         return self
@@ -150,7 +181,20 @@ class Publisher:
     # Its thread.
 
     def _run(self) -> None:
-        final: errors.SidecarError = errors.ClientClosedError("the publisher was closed before this message was sent")
+        try:
+            final = self._persist()
+        except Exception as error:
+            final = failed(error)
+        with self._lock:
+            self._failure = final if not self._closing else None
+            self._closing = True
+            left = self._pending.give_up(final)
+            self._room.notify_all()
+        _tell(left)
+        self._forget(self)
+
+    def _persist(self) -> errors.SidecarError:
+        """Run one stream after another, and return what ended it."""
         while not self._stop.is_set():
             error = self._stream()
             if self._stop.is_set():
@@ -161,25 +205,21 @@ class Publisher:
             _tell(unknown)
             try:
                 pause = self._persistence.pause_after(error)
-            except errors.SidecarError as raised:
-                final = raised
-                break
+            except errors.SidecarError as final:
+                return final
             self._stop.wait(pause)
-        with self._lock:
-            self._failure = final if not self._closing else None
-            self._closing = True
-            left = self._pending.give_up(final)
-            self._room.notify_all()
-        _tell(left)
+        return errors.ClientClosedError("the publisher was closed before this message was sent")
 
     def _stream(self) -> errors.SidecarError:
         """Run one stream until it breaks, and return why."""
         over = threading.Event()
         with self._lock:
-            if not self._work.wait_for(lambda: self._pending.queued or self._stop.is_set()):
-                pass
+            if not self._pending.queued:
+                self._work.wait_for(lambda: self._pending.queued or self._stop.is_set())
+                self._persistence.works()  # no stream was needed meanwhile
             if self._stop.is_set():
                 return ended()
+        self._persistence.opens()
         try:
             call = self._open(self._requests(over))
         except errors.SidecarError as error:
@@ -194,7 +234,6 @@ class Publisher:
                 self._persistence.works()
                 with self._lock:
                     settled = self._pending.receive(response.receipts)
-                    # Who waits for room is woken when there is some for a batch: a message at a time would make batches of one.
                     if settled and len(self._pending) <= self._low:
                         self._room.notify_all()
                 _tell(settled)
@@ -236,5 +275,5 @@ def _tell(settled: list[tuple[Settle, models.Receipt | errors.SidecarError]]) ->
     for settle, result in settled:
         try:
             settle(result)
-        except Exception:  # a callback of the app's, on our thread: it must not end the others
+        except BaseException:  # a callback of the app's, on our thread: it must not end the others, whatever it raises
             log.exception("a callback of a message's receipt failed")

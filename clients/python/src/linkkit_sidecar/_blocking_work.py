@@ -6,49 +6,64 @@ Both are a stream in two directions, read by one thread, with handlers on others
 from __future__ import annotations
 
 import logging
-import queue
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
 import grpc
 
 from . import _convert, errors, models
-from ._feeds import Persistence, broken, ended
-from ._verdict import answer
+from ._feeds import Persistence, broken, ended, failed
+from ._rpc import Deadline, Origin
+from ._verdict import CALL_LASTS, answer, batch, lasting
 from .v1 import messaging_pb2
 
 log = logging.getLogger("linkkit_sidecar")
 
 W = TypeVar("W", bound="Worker")
 
+_LAST = 10.0
+"""Seconds that the sidecar has to take the last answers of a worker that was closed in a handler."""
+
 
 class Worker:
     """A stream that brings work and takes answers. It runs from the beginning until `close`, and is resumed when the sidecar restarts."""
 
     def __init__(
-        self, name: str, workers: int, open_stream: Callable[[Iterator[Any]], Any], persistence: Persistence, forget: Callable[[Any], None]
+        self,
+        name: str,
+        workers: int,
+        lasting: float,
+        open_stream: Callable[[Iterator[Any]], Any],
+        persistence: Persistence,
+        forget: Callable[[Any], None],
     ) -> None:
         if workers < 1:
             raise ValueError(f"{workers} workers: give 1 or more")
+        self._lasting = lasting  # seconds; work that has waited longer is no longer ours to answer
         self._open = open_stream
         self._persistence = persistence
         self._forget = forget
-        self._work: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
+        self._origin = Origin()
         self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._todo = threading.Condition(self._lock)  # work, or the end
+        self._changed = threading.Condition(self._lock)  # answers, or fewer handlers that run, or the end
+        self._notices: deque[Any] = deque()  # work that has no answer and belongs to no stream
+        self._work: deque[tuple[float, Any]] = deque()  # of the stream that is open, each with when it is no longer ours
         self._answers: list[Any] = []
         self._epoch = 0  # counts streams: an answer belongs to the one that brought the work
         self._busy = 0  # handlers that run
-        self._unsettled = 0  # answers that were sent and not told to be on disk, or handed out
         self._stopping = threading.Event()
         self._failure: errors.SidecarError | None = None
         self._granted = threading.Event()
         self._ended = threading.Event()
         self._call: Any = None
-        self._threads = [threading.Thread(target=self._handle, name=f"{name}-{i}", daemon=True) for i in range(workers)]
-        self._threads.append(threading.Thread(target=self._run, name=name, daemon=True))
+        self._threads = [threading.Thread(target=self._thread, args=(self._handle,), name=f"{name}-{i}", daemon=True) for i in range(workers)]
+        self._threads.append(threading.Thread(target=self._thread, args=(self._run,), name=name, daemon=True))
+        self._running = len(self._threads)
         for thread in self._threads:
             thread.start()
 
@@ -62,17 +77,13 @@ class Worker:
         """The request that carries answers."""
         raise NotImplementedError
 
-    def _read(self, response: Any) -> Iterator[Any]:
-        """What there is to do in a response. `self._unsettled` is for it to count down; the lock is held."""
+    def _read(self, response: Any) -> Iterable[Any]:
+        """What there is to do in a response; the lock is held."""
         raise NotImplementedError
 
     def _do(self, work: Any) -> Any:
         """Do a piece of work and return the answer, or None for none."""
         raise NotImplementedError
-
-    def _settles(self, answer: Any) -> bool:
-        """Whether the sidecar tells what became of this answer."""
-        return True
 
     # For those who use it.
 
@@ -84,11 +95,15 @@ class Worker:
 
         Raises:
             DeadlineExceededError: They were not granted in time.
+            ClientClosedError: It was closed.
             SidecarError: It cannot go on.
         """
+        self._origin.check()
         granted = self._granted.wait(timeout)
         if self._failure is not None:
             raise self._failure
+        if self._ended.is_set():
+            raise errors.ClientClosedError("it is closed")
         if not granted:
             raise errors.DeadlineExceededError(f"the topics were not granted within {timeout:g} s: is the device online?")
 
@@ -102,6 +117,7 @@ class Worker:
             DeadlineExceededError: It goes on.
             SidecarError: What ended it.
         """
+        self._origin.check()
         if not self._ended.wait(timeout):
             raise errors.DeadlineExceededError(f"it still runs after {timeout:g} s")
         if self._failure is not None:
@@ -110,21 +126,28 @@ class Worker:
     def close(self, timeout: float = 10.0) -> None:
         """Take no more work, let handlers that run come to their end, send their answers, then end the stream.
 
+        Called in a handler, it does not wait: it ends when the handlers that run have returned.
+
         Args:
-            timeout: Seconds to wait for handlers and for answers to be on disk. What has no answer then comes again.
+            timeout: Seconds to wait for handlers and for the sidecar to have their answers. What has no answer then comes again.
         """
-        inside = threading.current_thread() in self._threads
+        if self._origin.forked():
+            return
+        deadline = Deadline(timeout)
         with self._lock:
             self._stopping.set()
+            self._work.clear()  # it comes again
             self._changed.notify_all()
-            if not inside:  # a handler cannot wait for itself; its answer is still sent
-                self._changed.wait_for(lambda: self._ended.is_set() or not (self._busy or self._answers or self._unsettled), timeout)
-        if inside:
+        if threading.current_thread() in self._threads:
             return
-        self._end()
+        try:
+            self._ended.wait(timeout)
+        finally:  # also when it was interrupted
+            self._end()
         for thread in self._threads:
-            thread.join(timeout)
-        self._forget(self)
+            thread.join(max(0.1, deadline.left()))
+        if any(thread.is_alive() for thread in self._threads):
+            log.warning("%s was closed and a handler still runs after %g s", self._threads[-1].name, timeout)
 
     def __enter__(self: W) -> W:
         return self
@@ -134,44 +157,48 @@ class Worker:
 
     # Its threads.
 
+    def _thread(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            self._failure = failed(error)
+            self._end()
+        with self._lock:
+            self._running -= 1
+            last = not self._running
+        if last:
+            self._forget(self)
+
     def _end(self) -> None:
         with self._lock:
             self._stopping.set()
             self._ended.set()
+            self._work.clear()
+            self._todo.notify_all()
             self._changed.notify_all()
             call = self._call
         if call is not None:
             call.cancel()
-        for _ in self._threads:
-            self._work.put(None)
         self._granted.set()
 
     def _run(self) -> None:
-        while not self._ended.is_set():
+        while not self._stopping.is_set():
             error = self._stream()
-            if self._ended.is_set():
-                return
-            with self._lock:
-                self._answers.clear()  # of deliveries that come again
-                self._unsettled = 0
-                self._changed.notify_all()
             if self._stopping.is_set():
-                self._end()
-                return
+                break
             try:
                 pause = self._persistence.pause_after(error)
             except errors.SidecarError as final:
                 self._failure = final
                 log.error("%s ended: %s", threading.current_thread().name, final)
-                self._end()
-                return
-            self._ended.wait(pause)
+                break
+            with self._lock:
+                self._changed.wait_for(self._stopping.is_set, pause)
+        self._end()
 
     def _stream(self) -> errors.SidecarError:
         over = threading.Event()
-        with self._lock:
-            self._epoch += 1
-            epoch = self._epoch
+        self._persistence.opens()
         try:
             call = self._open(self._requests(over))
         except errors.SidecarError as error:
@@ -184,46 +211,61 @@ class Worker:
         try:
             for response in call:
                 self._persistence.works()
-                if response.granted:
-                    self._granted.set()
-                with self._lock:
-                    work = list(self._read(response))
-                    self._changed.notify_all()
-                for one in work:
-                    self._work.put((epoch, one))
-                if self._stopping.is_set():
-                    with self._lock:
-                        if not (self._busy or self._answers or self._unsettled):
-                            return ended()
+                self._take(response)
             return ended()
         except grpc.RpcError as error:
             return broken(error)
         finally:
             with self._lock:
                 self._call = None
+                self._epoch += 1
+                self._work.clear()  # it comes again, and so does what was answered and not sent
+                self._answers.clear()
+                if not self._ended.is_set():
+                    self._granted.clear()
                 over.set()
                 self._changed.notify_all()
 
+    def _take(self, response: Any) -> None:
+        now = time.monotonic()
+        with self._lock:
+            if response.granted:
+                self._granted.set()
+            late = 0
+            while self._work and self._work[0][0] < now:
+                self._work.popleft()
+                late += 1
+            work = [(now + self._lasting, one) for one in self._read(response)]
+            if not self._stopping.is_set():
+                self._work.extend(work)
+            self._todo.notify_all()
+        if late:
+            log.warning("%s: %d waited longer than %g s for a handler", threading.current_thread().name, late, self._lasting)
+
     def _requests(self, over: threading.Event) -> Iterator[Any]:
+        """What a stream sends. It closes this side after the last answer of one that is stopping; the sidecar then ends the stream."""
         yield self._first()
         while True:
             with self._lock:
-                self._changed.wait_for(lambda: self._answers or over.is_set() or self._ended.is_set())
-                if over.is_set() or self._ended.is_set():
+                self._changed.wait_for(lambda: self._answers or over.is_set() or (self._stopping.is_set() and not self._busy) or self._ended.is_set())
+                if over.is_set() or self._ended.is_set() or not self._answers:
                     return
-                answers, self._answers = self._answers, []
-                self._unsettled += sum(map(self._settles, answers))
+                answers = batch(self._answers)
             yield self._batch(answers)
 
     def _handle(self) -> None:
         while True:
-            work = self._work.get()
-            if work is None:
-                return
-            epoch, piece = work
             with self._lock:
-                if self._stopping.is_set() or epoch != self._epoch:
-                    continue  # it comes again
+                self._todo.wait_for(lambda: self._notices or self._work or self._ended.is_set())
+                if self._notices:
+                    piece = self._notices.popleft()
+                elif self._work:
+                    due, piece = self._work.popleft()
+                    if due < time.monotonic():
+                        continue  # it comes again, or has come
+                else:
+                    return
+                epoch = self._epoch
                 self._busy += 1
             try:
                 done = self._do(piece)
@@ -238,14 +280,8 @@ class Worker:
                     log.warning("an answer came after its stream was gone: the message comes again")
                 self._changed.notify_all()
                 last = self._stopping.is_set() and not self._busy
-            if last:
-                self._finish()
-
-    def _finish(self) -> None:
-        """End it after the last handler of a worker that is stopping, when `close` was called inside a handler."""
-        with self._lock:
-            self._changed.wait_for(lambda: self._ended.is_set() or not (self._answers or self._unsettled), 10.0)
-        self._end()
+            if last and not self._ended.wait(_LAST):
+                self._end()
 
 
 class Consumer(Worker):
@@ -264,7 +300,7 @@ class Consumer(Worker):
         self._inbox = open
         self._retry_delay = retry_delay
         self._on_gap = on_gap
-        super().__init__(f"linkkit-sidecar-consumer-{open.inbox}", workers, *rest)
+        super().__init__(f"linkkit-sidecar-consumer-{open.inbox}", workers, lasting(open, handler, retry_delay), *rest)
 
     def _first(self) -> messaging_pb2.ConsumeRequest:
         return messaging_pb2.ConsumeRequest(open=self._inbox)
@@ -272,20 +308,18 @@ class Consumer(Worker):
     def _batch(self, answers: list[Any]) -> messaging_pb2.ConsumeRequest:
         return messaging_pb2.ConsumeRequest(answers=answers)
 
-    def _settles(self, answer: Any) -> bool:
-        return bool(answer.verdict != messaging_pb2.VERDICT_RETRY)  # of these nothing more is heard but that one came too late
-
-    def _read(self, response: messaging_pb2.ConsumeResponse) -> Iterator[Any]:
-        self._unsettled = max(0, self._unsettled - len(response.settled) - len(response.stale))
+    def _read(self, response: messaging_pb2.ConsumeResponse) -> Iterable[Any]:
         if response.stale:
             log.warning("%d answers to inbox %s came too late: those messages come again", len(response.stale), self._inbox.inbox)
         if response.missed:
-            yield models.Gap(response.missed, f"inbox {self._inbox.inbox} dropped messages to make room, or found them damaged")
-        yield from response.deliveries
+            gap = models.Gap(response.missed, f"inbox {self._inbox.inbox} dropped messages to make room, or found them damaged")
+            log.warning("%d messages are missing: %s", gap.missed, gap.detail)
+            if self._on_gap is not None:
+                self._notices.append(gap)
+        return response.deliveries
 
     def _do(self, work: Any) -> Any:
         if isinstance(work, models.Gap):
-            log.warning("%d messages are missing: %s", work.missed, work.detail)
             if self._on_gap is not None:
                 self._on_gap(work)
             return None
@@ -293,7 +327,7 @@ class Consumer(Worker):
         error: BaseException | None = None
         try:
             returned = self._handler(models.Delivery(_convert.message(work.message), work.count, work.sequence))
-        except Exception as raised:
+        except BaseException as raised:  # this thread is ours, whatever a handler raises
             error = raised
         return answer(work.delivery, returned, error, work.count, self._retry_delay)
 
@@ -301,12 +335,12 @@ class Consumer(Worker):
 class CallHandler(Worker):
     """Answers calls from the platform by a function. It can still be called as that function. See `SidecarClient.on_call`."""
 
-    def __init__(self, handler: Callable[[models.Call], bytes | str], first: messaging_pb2.AnswerCallsRequest, workers: int, *rest: Any) -> None:
+    def __init__(self, handler: Callable[[models.Call], models.Payload], first: messaging_pb2.AnswerCallsRequest, workers: int, *rest: Any) -> None:
         self._handler = handler
         self._opening = first
-        super().__init__("linkkit-sidecar-calls", workers, *rest)
+        super().__init__("linkkit-sidecar-calls", workers, CALL_LASTS, *rest)
 
-    def __call__(self, call: models.Call) -> bytes | str:
+    def __call__(self, call: models.Call) -> models.Payload:
         return self._handler(call)
 
     def _first(self) -> messaging_pb2.AnswerCallsRequest:
@@ -315,22 +349,16 @@ class CallHandler(Worker):
     def _batch(self, answers: list[Any]) -> messaging_pb2.AnswerCallsRequest:
         return messaging_pb2.AnswerCallsRequest(answers=answers)
 
-    def _read(self, response: messaging_pb2.AnswerCallsResponse) -> Iterator[Any]:
-        self._unsettled = max(0, self._unsettled - len(response.results))
+    def _read(self, response: messaging_pb2.AnswerCallsResponse) -> Iterable[Any]:
         for result in response.results:
             if result.outcome == messaging_pb2.OUTCOME_FAILED:
                 log.warning("the answer to a call was not sent: %s [%s]", result.detail, _convert.reason_name(result.reason))
-        return iter(response.calls)
+        return response.calls
 
     def _do(self, work: Any) -> Any:
         try:
-            payload = self._handler(_convert.call(work))
-        except Exception:
+            answered = _convert.payload(self._handler(_convert.call(work)))
+        except BaseException:  # this thread is ours, whatever a handler raises
             log.exception("a handler of calls failed on %s: the platform gets no answer", work.topic)
             return None
-        if isinstance(payload, str):
-            payload = payload.encode()
-        if not isinstance(payload, bytes):
-            log.error("a handler of calls returned %s: return bytes or str; the platform gets no answer", type(payload).__name__)
-            return None
-        return messaging_pb2.CallAnswer(call=work.call, payload=payload)
+        return messaging_pb2.CallAnswer(call=work.call, payload=answered)

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from google.protobuf import timestamp_pb2
 from google.protobuf.message import Message as Proto
 
-from . import events, models
+from . import errors, events, models
 from .v1 import connectivity_pb2, device_pb2, error_reason_pb2, event_pb2, messaging_pb2, settings_pb2
 
 T = TypeVar("T")
@@ -79,7 +79,40 @@ def reason_name(value: int) -> str:
 
 def device(value: models.Device | None) -> device_pb2.Device | None:
     """None: the sidecar takes the only device that it knows."""
-    return None if value is None else device_pb2.Device(product_key=value.product_key, device_name=value.device_name)
+    if value is None:
+        return None
+    if not isinstance(value, models.Device):
+        raise TypeError(f"a device is a Device, not {type(value).__name__}: Device.parse reads PRODUCT_KEY/DEVICE_NAME")
+    return device_pb2.Device(product_key=value.product_key, device_name=value.device_name)
+
+
+def filters(value: typing.Iterable[str]) -> typing.Iterable[str]:
+    if isinstance(value, str):
+        raise TypeError("filters are a sequence of topic filters, not one str")
+    return value
+
+
+MAX_PAYLOAD = 256 << 10
+"""The platform's limit, in bytes. One that is greater is refused here: a batch with it might be too much for the sidecar to read at all."""
+
+
+def payload(value: models.Payload) -> bytes:
+    """Return the bytes of a message.
+
+    Raises:
+        TypeError: It is neither bytes nor str.
+        InvalidRequestError: It is greater than the platform takes.
+    """
+    if isinstance(value, str):
+        value = value.encode()
+    elif isinstance(value, (bytearray, memoryview)):
+        value = bytes(value)
+    elif not isinstance(value, bytes):
+        raise TypeError(f"a payload is bytes, bytearray, memoryview or str, not {type(value).__name__}")
+    if len(value) > MAX_PAYLOAD:
+        problem = f"has {len(value)} bytes; the platform takes at most {MAX_PAYLOAD}"
+        raise errors.InvalidRequestError(f"payload {problem}", reason="INVALID_REQUEST", violations=(errors.FieldViolation("payload", problem),))
+    return value
 
 
 def interface(value: models.NetworkInterface) -> settings_pb2.NetworkInterface:
@@ -136,22 +169,17 @@ def connect_request(
 
 def outgoing(
     topic: str,
-    payload: bytes | bytearray | memoryview | str,
+    content: models.Payload,
     qos: int,
     assurance: models.Assurance,
     ttl: int,
     priority: int,
     key: str,
-    id: int = 0,
 ) -> messaging_pb2.OutgoingMessage:
-    if isinstance(payload, str):
-        payload = payload.encode()
-    elif not isinstance(payload, bytes):
-        payload = bytes(payload)
     if assurance is models.Assurance.CONFIRMED and not (ttl or priority or key):
-        return messaging_pb2.OutgoingMessage(id=id, topic=topic, payload=payload, qos=qos)
+        return messaging_pb2.OutgoingMessage(topic=topic, payload=payload(content), qos=qos)
     return messaging_pb2.OutgoingMessage(
-        id=id, topic=topic, payload=payload, qos=qos, assurance=typing.cast(Any, assurance), ttl=ttl, priority=priority, key=key
+        topic=topic, payload=payload(content), qos=qos, assurance=typing.cast(Any, assurance), ttl=ttl, priority=priority, key=key
     )
 
 

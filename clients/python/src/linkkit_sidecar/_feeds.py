@@ -14,12 +14,16 @@ from typing import Any, Generic, TypeVar
 import grpc
 
 from . import _convert, errors, events, models
-from ._rpc import to_error
+from ._rpc import to_error, unsent
 from .v1 import device_pb2, event_pb2, messaging_pb2
 
 log = logging.getLogger("linkkit_sidecar")
 
 T = TypeVar("T")
+
+
+_STEADY = 1.0
+"""A stream that stays open for so many seconds works, though it may have nothing to bring."""
 
 
 class Persistence:
@@ -31,11 +35,16 @@ class Persistence:
     def __init__(self, limit: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
         self._clock = clock
+        self._opened: float | None = None
         self._since: float | None = None
         self._pause = 0.0
 
+    def opens(self) -> None:
+        """Note that the stream is being opened."""
+        self._opened = self._clock()
+
     def works(self) -> None:
-        """Note that the stream has brought something."""
+        """Note that the stream has brought something, or that it is not needed for a while."""
         self._since = None
         self._pause = 0.0
 
@@ -48,6 +57,9 @@ class Persistence:
         if not isinstance(error, errors.SidecarUnavailableError):
             raise error
         now = self._clock()
+        if self._opened is not None and now - self._opened >= _STEADY and not unsent(error.detail):
+            self.works()
+        self._opened = None
         if self._since is None:
             self._since = now
             log.info("a stream was lost and will be resumed: %s", error)
@@ -60,6 +72,12 @@ class Persistence:
 def ended() -> errors.SidecarUnavailableError:
     """The error for a stream that the sidecar ended without one: it has no reason to."""
     return errors.SidecarUnavailableError("the sidecar ended the stream", code="OK")
+
+
+def failed(error: Exception) -> errors.InternalError:
+    """The error for a fault of this client: it ends a stream with a word, not a thread without one."""
+    log.error("the client failed", exc_info=error)
+    return errors.InternalError(f"the client failed: {error!r}")
 
 
 def broken(error: grpc.RpcError) -> errors.SidecarError:
@@ -105,18 +123,18 @@ class MessageFeed(Feed["models.Message | models.Gap"]):
 
     def __init__(self, device: device_pb2.Device | None, filters: Sequence[str], max_waiting: int) -> None:
         self._request = messaging_pb2.SubscribeRequest(device=device, filters=filters, max_waiting=max_waiting)
-        self._opened = False
+        self._answered = False
         self._resumed = False
         self.granted = False
 
     def request(self) -> messaging_pb2.SubscribeRequest:
-        self._resumed = self._opened
-        self._opened = True
+        self._resumed = self._answered
         self.granted = False
         return self._request
 
     def items(self, response: messaging_pb2.SubscribeResponse) -> Iterable[models.Message | models.Gap]:
         items: list[models.Message | models.Gap] = []
+        self._answered = True
         if self._resumed:
             self._resumed = False
             items.append(models.Gap(None, "the stream to the sidecar was broken; what came meanwhile did not reach this reader"))

@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from . import _convert, errors, models
+from ._rpc import unsent
 from .v1 import messaging_pb2
 
 MAX_BATCH_MESSAGES = 256
 MAX_BATCH_BYTES = 512 << 10
 
-_ENDS = frozenset({messaging_pb2.OUTCOME_ACKNOWLEDGED, messaging_pb2.OUTCOME_SENT})
 _STORED = messaging_pb2.OUTCOME_STORED
+_GOOD = frozenset({messaging_pb2.OUTCOME_ACKNOWLEDGED, messaging_pb2.OUTCOME_SENT, _STORED})
 
 # With these the sidecar refuses a stream when it is opened: no message of it was looked at.
-_REFUSALS = (errors.InvalidRequestError, errors.NotFoundError, errors.CallerError)
+_REFUSALS = (errors.InvalidRequestError, errors.NotFoundError, errors.CallerError, errors.LimitError)
 
 Settle = Callable[["models.Receipt | errors.SidecarError"], None]
 """Called once with what became of a message."""
@@ -37,7 +38,7 @@ class Pending:
     """Messages of one publisher, in order.
 
     A message is *queued* until a batch takes it and *sent* until its receipt. When the stream breaks, STORED messages are queued again: each
-    has a key, so none is taken twice. CONFIRMED ones that were sent are unknown.
+    has a key, so none is taken twice. CONFIRMED ones that were sent are unknown, unless the stream never reached a sidecar.
     """
 
     def __init__(self) -> None:
@@ -92,14 +93,14 @@ class Pending:
 
     def broke(self, error: errors.SidecarError) -> list[tuple[Settle, models.Receipt | errors.SidecarError]]:
         """Note that the stream broke: queue again what can be, and return the rest with its error."""
-        if isinstance(error, _REFUSALS) and not self._answered:
+        if error.reason and isinstance(error, _REFUSALS) and not self._answered:
             settled: list[tuple[Settle, models.Receipt | errors.SidecarError]] = [(entry.settle, error) for entry in self._sent.values()]
             self._sent.clear()
             return settled
         unknown: list[tuple[Settle, models.Receipt | errors.SidecarError]] = []
         again: list[Entry] = []
         for entry in self._sent.values():
-            if entry.stored:
+            if entry.stored or unsent(error.detail):
                 again.append(entry)
             else:
                 lost = errors.OutcomeUnknownError(f"the stream to the sidecar broke before the receipt came: {error.detail}")
@@ -118,11 +119,11 @@ class Pending:
 
 
 def _result(receipt: messaging_pb2.Receipt) -> models.Receipt | errors.SidecarError:
-    if receipt.outcome in _ENDS or receipt.outcome == _STORED:
+    if receipt.outcome in _GOOD:
         return _convert.receipt(receipt)
     reason = _convert.reason_name(receipt.reason)
     if receipt.outcome == messaging_pb2.OUTCOME_UNKNOWN:
         return errors.OutcomeUnknownError(receipt.detail or "the link was lost before the acknowledgement came", reason=reason)
     known = errors.class_for(reason)
-    outcome = messaging_pb2.Outcome.Name(receipt.outcome).removeprefix("OUTCOME_").lower()
-    return known(receipt.detail or f"the message was {outcome}", reason=reason, metadata={"outcome": outcome.upper()})
+    outcome = models.Outcome(receipt.outcome).name
+    return known(receipt.detail or f"the message was {outcome.lower()}", reason=reason, metadata={"outcome": outcome})

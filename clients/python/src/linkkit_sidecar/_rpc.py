@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -73,11 +74,17 @@ def may_repeat(error: grpc.RpcError, idempotent: bool) -> bool:
     code, details, trailers = _parts(error)
     if code != "UNAVAILABLE" or any(key == "linkkit-reason" for key, _ in trailers):
         return False
-    return idempotent or _unsent(details)
+    return idempotent or unsent(details)
 
 
-def _unsent(details: str) -> bool:
-    return "failed to connect" in details.lower()
+def unsent(details: str) -> bool:
+    """Tell by gRPC's words whether a call or a stream never left: there was no connection for it."""
+    return "failed to connect" in details.lower() or "resolution failed" in details.lower()
+
+
+def code_of(error: grpc.RpcError) -> str:
+    """Return the name of an error's status code."""
+    return _parts(error)[0]
 
 
 def _parts(error: grpc.RpcError) -> tuple[str, str, list[tuple[str, Any]]]:
@@ -86,19 +93,44 @@ def _parts(error: grpc.RpcError) -> tuple[str, str, list[tuple[str, Any]]]:
     return (code.name if code is not None else "UNKNOWN"), read.details() or "", [(key, value) for key, value in read.trailing_metadata() or ()]
 
 
+class Origin:
+    """The process that made a client and what it has opened. Of gRPC, a child that was forked has neither connections nor threads."""
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+
+    def forked(self) -> bool:
+        """Tell whether this is another process."""
+        return os.getpid() != self._process
+
+    def check(self) -> None:
+        """Raise `ForkedError` in another process."""
+        if self.forked():
+            raise errors.ForkedError("this client was made before the process forked")
+
+
 class Deadline:
     """When a call has to be over."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
 
+    def left(self) -> float:
+        """Return how many seconds are left, 0 when it has passed."""
+        return max(0.0, self._end - time.monotonic())
+
     def passed(self) -> bool:
         """Tell whether it has passed, or will in a moment: the sidecar counts from when the call reached it, by its own clock."""
         return time.monotonic() >= self._end - 0.1
 
 
-def to_error(error: grpc.RpcError, deadline: Deadline | None = None, cut: type[errors.SidecarError] | None = None) -> errors.SidecarError:
-    """Make an exception of this package of what gRPC raised; a `cut` for a call whose connection was lost before the answer came."""
+def to_error(
+    error: grpc.RpcError, deadline: Deadline | None = None, cut: type[errors.SidecarError] | None = None, closed: bool = False
+) -> errors.SidecarError:
+    """Make an exception of this package of what gRPC raised.
+
+    A `cut` for a call whose connection was lost before the answer came, or whose client was `closed` meanwhile.
+    """
     code, details, trailers = _parts(error)
     found = dict(trailers)
     reason = str(found.get("linkkit-reason", ""))
@@ -106,23 +138,23 @@ def to_error(error: grpc.RpcError, deadline: Deadline | None = None, cut: type[e
     violations: list[errors.FieldViolation] = []
     metadata: dict[str, str] = {}
     status = status_pb2.Status()
-    try:
+    with contextlib.suppress(DecodeError):  # of what cannot be read, the code and the words are enough
         status.ParseFromString(found.get("grpc-status-details-bin", b""))
-    except DecodeError:
-        status.Clear()
-    for packed in status.details:
-        info, retry, bad = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo(), error_details_pb2.BadRequest()
-        if packed.Unpack(info):
-            reason, metadata = info.reason, dict(info.metadata)
-        elif packed.Unpack(retry):
-            retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
-        elif packed.Unpack(bad):
-            violations += [errors.FieldViolation(one.field, one.description) for one in bad.field_violations]
+        for packed in status.details:
+            info, retry, bad = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo(), error_details_pb2.BadRequest()
+            if packed.Unpack(info):
+                reason, metadata = info.reason, dict(info.metadata)
+            elif packed.Unpack(retry):
+                retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+            elif packed.Unpack(bad):
+                violations += [errors.FieldViolation(one.field, one.description) for one in bad.field_violations]
     kind = errors.class_for(reason, code)
     if not reason and code in ("UNKNOWN", "CANCELLED") and deadline is not None and deadline.passed():
         # The sidecar was the first to notice, and resets the stream, which gRPC has no good name for.
         return errors.DeadlineExceededError("the call's time has passed", code="DEADLINE_EXCEEDED")
-    if cut is not None and code == "UNAVAILABLE" and not reason and not _unsent(details):
+    if closed and code == "CANCELLED" and not reason:
+        return (cut or errors.ClientClosedError)("the client was closed before the answer came", code=code)
+    if cut is not None and code == "UNAVAILABLE" and not reason and not unsent(details):
         return cut(f"the connection to the sidecar was lost before the answer came: {details}", code=code)
     if not details:
         details = f"the sidecar answered {code}"

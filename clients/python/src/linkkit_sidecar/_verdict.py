@@ -1,4 +1,4 @@
-"""A consumer's handler and its verdict."""
+"""What workers know without any input or output of their own: a consumer's verdicts, how long work lasts, batches of answers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,33 @@ from . import models
 from .v1 import messaging_pb2
 
 log = logging.getLogger("linkkit_sidecar")
+
+CALL_LASTS = 8.0
+"""Seconds that the platform gives to answer a call."""
+
+_DEFAULT_VISIBILITY = 30
+
+_BATCH_BYTES = 512 << 10  # at least one answer, and far below what the sidecar reads at once
+
+
+def lasting(inbox: messaging_pb2.OpenInbox, handler: object, retry_delay: float) -> float:
+    """Return how many seconds a consumer's messages last, and refuse arguments that only show when one comes."""
+    if not callable(handler):
+        raise TypeError(f"a handler is called with each message, which {type(handler).__name__} cannot be")
+    if not retry_delay >= 0:
+        raise ValueError(f"a retry_delay of {retry_delay} s: give 0 or more")
+    return inbox.visibility_timeout or _DEFAULT_VISIBILITY
+
+
+def batch(answers: list[Any]) -> list[Any]:
+    """Take from answers as many as one request may carry, in their order."""
+    size = count = 0
+    while count < len(answers) and size < _BATCH_BYTES:
+        size += answers[count].ByteSize()
+        count += 1
+    taken = answers[:count]
+    del answers[:count]
+    return taken
 
 
 def answer(delivery: int, returned: object, error: BaseException | None, count: int, retry_delay: float) -> messaging_pb2.Answer:

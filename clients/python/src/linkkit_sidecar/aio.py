@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
@@ -14,17 +12,15 @@ import grpc.aio
 
 from . import _convert, errors, events, models
 from ._aio_publish import Publisher
-from ._aio_streams import EventStream, MessageStream
+from ._aio_streams import EventStream, MessageStream, being_cancelled
 from ._aio_work import CallHandler, Consumer
 from ._feeds import EventFeed, MessageFeed, Persistence
-from ._rpc import Deadline, Target, may_repeat, to_error
+from ._rpc import Deadline, Origin, Target, may_repeat, to_error
 from .v1 import connectivity_pb2, connectivity_pb2_grpc, device_pb2, messaging_pb2, messaging_pb2_grpc
 
 __all__ = ["CallHandler", "Consumer", "EventStream", "MessageStream", "Publisher", "SidecarClient"]
 
 T = TypeVar("T")
-
-_clients: weakref.WeakSet[SidecarClient] = weakref.WeakSet()
 
 
 class SidecarClient:
@@ -64,15 +60,16 @@ class SidecarClient:
         token_file: str | None = None,
     ) -> None:
         self._target = Target(address, ca_file=ca_file, cert_file=cert_file, key_file=key_file, token_file=token_file)
+        _convert.device(device)  # tells at once what is none
         self._default = device
         self._timeout = timeout
         self._start_timeout = start_timeout
         self._resume_timeout = resume_timeout
         self._closed = False
-        self._forked = False
+        self._origin = Origin()
         self._opened: set[Any] = set()  # streams and workers to close with the client
+        self._left = False  # some of them run on after close
         self._stubs: _Stubs | None = None  # made in the loop that uses them
-        _clients.add(self)
 
     @property
     def address(self) -> str:
@@ -275,7 +272,7 @@ class SidecarClient:
     async def publish(
         self,
         topic: str,
-        payload: bytes | str,
+        payload: models.Payload,
         *,
         qos: int = 1,
         assurance: models.Assurance = models.Assurance.CONFIRMED,
@@ -381,7 +378,7 @@ class SidecarClient:
         open = messaging_pb2.OpenInbox(
             device=self._device(device),
             inbox=inbox,
-            filters=filters,
+            filters=_convert.filters(filters),
             visibility_timeout=visibility_timeout,
             max_deliveries=max_deliveries,
             max_unanswered=max_unanswered,
@@ -420,7 +417,7 @@ class SidecarClient:
 
     def on_call(
         self, *topics: str, device: models.Device | None = None, workers: int = 4
-    ) -> Callable[[Callable[[models.Call], Awaitable[bytes | str] | bytes | str]], CallHandler]:
+    ) -> Callable[[Callable[[models.Call], Awaitable[models.Payload] | models.Payload]], CallHandler]:
         """Make a function answer calls from the platform (RRPC).
 
         For example::
@@ -439,7 +436,7 @@ class SidecarClient:
             workers: How many calls may be answered at once.
         """
 
-        def decorate(handler: Callable[[models.Call], Awaitable[bytes | str] | bytes | str]) -> CallHandler:
+        def decorate(handler: Callable[[models.Call], Awaitable[models.Payload] | models.Payload]) -> CallHandler:
             first = messaging_pb2.AnswerCallsRequest(device=self._device(device), topics=topics)
             return self._begin(lambda forget: CallHandler(handler, first, workers, self._opener(self._rpc.messaging.AnswerCalls), self._persist(), forget))
 
@@ -449,15 +446,19 @@ class SidecarClient:
 
     async def close(self) -> None:
         """Close the client and all that it has opened: streams end, publishers and consumers as by their own close. The device stays online."""
-        if self._forked:
+        if self._origin.forked():
             return
         self._closed = True
-        opened, self._opened = list(self._opened), set()
-        for one in opened:
+        for one in list(self._opened):
             await one.close()
+        self._left = bool(self._opened)  # closed in a handler: what runs last closes the channel, for it has answers to send
+        if not self._left:
+            await self._close_channel()
+
+    async def _close_channel(self) -> None:
         if self._stubs is not None:
-            await self._stubs.channel.close()
-            self._stubs = None  # gRPC ends the connection with the last that knows the channel
+            stubs, self._stubs = self._stubs, None  # gRPC ends the connection with the last that knows the channel
+            await stubs.channel.close()
 
     async def __aenter__(self) -> SidecarClient:
         return self
@@ -473,12 +474,8 @@ class SidecarClient:
     def _device(self, device: models.Device | None) -> device_pb2.Device | None:
         return _convert.device(device if device is not None else self._default)
 
-    def _check_fork(self) -> None:
-        if self._forked:
-            raise errors.ForkedError("this client was made before the process forked")
-
     def _usable(self) -> None:
-        self._check_fork()
+        self._origin.check()
         if self._closed:
             raise errors.ClientClosedError("the client is closed")
 
@@ -487,6 +484,8 @@ class SidecarClient:
         self._usable()
         if self._stubs is None:
             self._stubs = _Stubs(self._target)
+        elif self._stubs.loop is not asyncio.get_running_loop():
+            raise RuntimeError("this client belongs to the event loop in which it was first used: make one for each")
         return self._stubs
 
     async def _wait_ready(self, bound: float, why: str = "") -> None:
@@ -503,23 +502,26 @@ class SidecarClient:
         bound = self._timeout if timeout is None else timeout
         deadline = Deadline(bound)
         try:
-            return await rpc(request, timeout=bound, metadata=self._target.metadata)
+            try:
+                return await rpc(request, timeout=bound, metadata=self._target.metadata)
+            except grpc.RpcError as error:
+                if not may_repeat(error, repeat):
+                    raise
+                why = to_error(error).detail
+            await self._wait_ready(min(self._start_timeout, deadline.left()), why)
+            return await rpc(request, timeout=deadline.left(), metadata=self._target.metadata)
         except grpc.RpcError as error:
-            if not may_repeat(error, repeat):
-                raise to_error(error, deadline, cut) from None
-            why = to_error(error).detail
-        await self._wait_ready(min(self._start_timeout, bound), why)
-        deadline = Deadline(bound)
-        try:
-            return await rpc(request, timeout=bound, metadata=self._target.metadata)
-        except grpc.RpcError as error:
-            raise to_error(error, deadline, cut) from None
+            raise to_error(error, deadline, cut, self._closed) from None
+        except (asyncio.CancelledError, grpc.aio.UsageError):
+            if not self._closed or being_cancelled():
+                raise
+            raise (cut or errors.ClientClosedError)("the client was closed before the answer came") from None
 
     def _opener(self, rpc: Any) -> Callable[[Any], Any]:
         """What opens a stream; it has no deadline, and ends by being cancelled."""
 
         def open_stream(request: Any) -> Any:
-            self._check_fork()
+            self._origin.check()
             return rpc(request, metadata=self._target.metadata)
 
         return open_stream
@@ -532,28 +534,25 @@ class SidecarClient:
 
     def _begin(self, make: Callable[[Callable[[Any], None]], T]) -> T:
         self._usable()
-        made = make(self._opened.discard)
+        made = make(self._forget)
         self._opened.add(made)
         return made
+
+    def _forget(self, one: Any) -> None:
+        """Called by what this client has opened, when its last task has ended."""
+        self._opened.discard(one)
+        if self._left and not self._opened:
+            self._closing = asyncio.get_running_loop().create_task(self._close_channel())
 
 
 class _Stubs:
     """A channel and the services on it. Both belong to the event loop that runs when they are made."""
 
     def __init__(self, target: Target) -> None:
-        asyncio.get_running_loop()  # gRPC would make a loop of its own where none runs
+        self.loop = asyncio.get_running_loop()  # gRPC would make a loop of its own where none runs
         if target.credentials is None:
             self.channel = grpc.aio.insecure_channel(target.address, target.options)
         else:
             self.channel = grpc.aio.secure_channel(target.address, target.credentials, target.options)
         self.connectivity = connectivity_pb2_grpc.ConnectivityServiceStub(self.channel)
         self.messaging = messaging_pb2_grpc.MessagingServiceStub(self.channel)
-
-
-def _mark_forked() -> None:
-    for client in list(_clients):
-        client._forked = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_mark_forked)

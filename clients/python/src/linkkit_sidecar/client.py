@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
+import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
@@ -16,14 +15,12 @@ from ._blocking import EventStream, MessageStream
 from ._blocking_publish import Publisher
 from ._blocking_work import CallHandler, Consumer
 from ._feeds import EventFeed, MessageFeed, Persistence
-from ._rpc import Deadline, Target, may_repeat, to_error
+from ._rpc import Deadline, Origin, Target, code_of, may_repeat, to_error
 from .v1 import connectivity_pb2, connectivity_pb2_grpc, device_pb2, messaging_pb2, messaging_pb2_grpc
 
 __all__ = ["CallHandler", "Consumer", "EventStream", "MessageStream", "Publisher", "SidecarClient"]
 
 T = TypeVar("T")
-
-_clients: weakref.WeakSet[SidecarClient] = weakref.WeakSet()
 
 
 class SidecarClient:
@@ -63,12 +60,13 @@ class SidecarClient:
         token_file: str | None = None,
     ) -> None:
         self._target = Target(address, ca_file=ca_file, cert_file=cert_file, key_file=key_file, token_file=token_file)
+        _convert.device(device)  # tells at once what is none
         self._default = device
         self._timeout = timeout
         self._start_timeout = start_timeout
         self._resume_timeout = resume_timeout
         self._closed = False
-        self._forked = False
+        self._origin = Origin()
         self._lock = threading.Lock()
         self._open: set[Any] = set()  # streams and workers to close with the client
         if self._target.credentials is None:
@@ -77,7 +75,7 @@ class SidecarClient:
             self._channel = grpc.secure_channel(self._target.address, self._target.credentials, self._target.options)
         self._connectivity = connectivity_pb2_grpc.ConnectivityServiceStub(self._channel)
         self._messaging = messaging_pb2_grpc.MessagingServiceStub(self._channel)
-        _clients.add(self)
+        self._probe: Any = self._channel.unary_unary("/grpc.health.v1.Health/Check")
 
     @property
     def address(self) -> str:
@@ -280,7 +278,7 @@ class SidecarClient:
     def publish(
         self,
         topic: str,
-        payload: bytes | str,
+        payload: models.Payload,
         *,
         qos: int = 1,
         assurance: models.Assurance = models.Assurance.CONFIRMED,
@@ -383,7 +381,7 @@ class SidecarClient:
         open = messaging_pb2.OpenInbox(
             device=self._device(device),
             inbox=inbox,
-            filters=filters,
+            filters=_convert.filters(filters),
             visibility_timeout=visibility_timeout,
             max_deliveries=max_deliveries,
             max_unanswered=max_unanswered,
@@ -422,7 +420,7 @@ class SidecarClient:
 
     def on_call(
         self, *topics: str, device: models.Device | None = None, workers: int = 4
-    ) -> Callable[[Callable[[models.Call], bytes | str]], CallHandler]:
+    ) -> Callable[[Callable[[models.Call], models.Payload]], CallHandler]:
         """Make a function answer calls from the platform (RRPC).
 
         For example::
@@ -441,7 +439,7 @@ class SidecarClient:
             workers: How many calls may be answered at once.
         """
 
-        def decorate(handler: Callable[[models.Call], bytes | str]) -> CallHandler:
+        def decorate(handler: Callable[[models.Call], models.Payload]) -> CallHandler:
             first = messaging_pb2.AnswerCallsRequest(device=self._device(device), topics=topics)
             return self._begin(lambda forget: CallHandler(handler, first, workers, self._opener(self._messaging.AnswerCalls), self._persist(), forget))
 
@@ -451,14 +449,21 @@ class SidecarClient:
 
     def close(self) -> None:
         """Close the client and all that it has opened: streams end, publishers and consumers as by their own close. The device stays online."""
-        if self._forked:
+        if self._origin.forked():
             return
         with self._lock:
             self._closed = True
-            opened, self._open = list(self._open), set()
+            opened = list(self._open)
         for one in opened:
             one.close()
-        self._channel.close()
+        self._close_channel()
+
+    def _close_channel(self) -> None:
+        """Close it when nothing of this client runs any more; else what runs last does, for its handlers have answers to send."""
+        with self._lock:
+            last = self._closed and not self._open
+        if last:
+            self._channel.close()
 
     def __enter__(self) -> SidecarClient:
         return self
@@ -474,23 +479,25 @@ class SidecarClient:
     def _device(self, device: models.Device | None) -> device_pb2.Device | None:
         return _convert.device(device if device is not None else self._default)
 
-    def _check_fork(self) -> None:
-        if self._forked:
-            raise errors.ForkedError("this client was made before the process forked")
-
     def _usable(self) -> None:
-        self._check_fork()
+        self._origin.check()
         if self._closed:
             raise errors.ClientClosedError("the client is closed")
 
     def _wait_ready(self, bound: float, why: str = "") -> None:
-        ready = grpc.channel_ready_future(self._channel)
-        try:
-            ready.result(bound)
-        except grpc.FutureTimeoutError:
-            raise self._target.nobody(bound, why) from None
-        finally:
-            ready.cancel()
+        """Wait for any answer: gRPC's own way of waiting leaves a thread behind, which does not bear that the channel is closed."""
+        deadline = Deadline(bound)
+        while True:
+            try:
+                self._probe(b"", timeout=deadline.left(), wait_for_ready=True, metadata=self._target.metadata)
+                return
+            except grpc.RpcError as error:
+                code = code_of(error)
+            if code == "DEADLINE_EXCEEDED" or not deadline.left():
+                raise self._target.nobody(bound, why)
+            if code != "UNAVAILABLE":
+                return
+            time.sleep(0.05)  # it went away, and may come again
 
     def _call(self, rpc: Any, request: Any, timeout: float | None, repeat: bool = False, cut: type[errors.SidecarError] | None = None) -> Any:
         """Make a unary call. One that never left is made again once a sidecar listens; one that was cut too, if it may be repeated.
@@ -501,23 +508,25 @@ class SidecarClient:
         bound = self._timeout if timeout is None else timeout
         deadline = Deadline(bound)
         try:
-            return rpc(request, timeout=bound, metadata=self._target.metadata)
+            try:
+                return rpc(request, timeout=bound, metadata=self._target.metadata)
+            except grpc.RpcError as error:
+                if not may_repeat(error, repeat):
+                    raise
+                why = to_error(error).detail
+            self._wait_ready(min(self._start_timeout, deadline.left()), why)
+            return rpc(request, timeout=deadline.left(), metadata=self._target.metadata)
         except grpc.RpcError as error:
-            if not may_repeat(error, repeat):
-                raise to_error(error, deadline, cut) from None
-            why = to_error(error).detail
-        self._wait_ready(min(self._start_timeout, bound), why)
-        deadline = Deadline(bound)
-        try:
-            return rpc(request, timeout=bound, metadata=self._target.metadata)
-        except grpc.RpcError as error:
-            raise to_error(error, deadline, cut) from None
+            raise to_error(error, deadline, cut, self._closed) from None
+        except ValueError:  # gRPC's word for a channel that is closed
+            self._usable()
+            raise
 
     def _opener(self, rpc: Any) -> Callable[[Any], Any]:
         """What opens a stream; it has no deadline, and ends by being cancelled."""
 
         def open_stream(request: Any) -> Any:
-            self._check_fork()
+            self._origin.check()
             return rpc(request, metadata=self._target.metadata)
 
         return open_stream
@@ -531,15 +540,12 @@ class SidecarClient:
     def _begin(self, make: Callable[[Callable[[Any], None]], T]) -> T:
         with self._lock:
             self._usable()
-            made = make(self._open.discard)
+            made = make(self._forget)
             self._open.add(made)
             return made
 
-
-def _mark_forked() -> None:
-    for client in list(_clients):
-        client._forked = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_mark_forked)
+    def _forget(self, one: Any) -> None:
+        """Called by what this client has opened, by the last thread of it."""
+        with self._lock:
+            self._open.discard(one)
+        self._close_channel()

@@ -41,6 +41,7 @@ __all__ = [
     "MqttSettings",
     "NetworkInterface",
     "Outcome",
+    "Payload",
     "QueueStatus",
     "Receipt",
     "ReconnectSettings",
@@ -196,6 +197,10 @@ class Assurance(OpenEnum):
     """Sent now, or not at all: the receipt is the platform's acknowledgement."""
     STORED = 2
     """On disk in the device's outbox; from there it is sent, again after each loss and restart, until acknowledged or expired."""
+
+
+Payload: TypeAlias = bytes | bytearray | memoryview | str
+"""What a message carries, at most 256 KiB; a str is sent as UTF-8."""
 
 
 class Outcome(OpenEnum):
