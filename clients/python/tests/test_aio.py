@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
+import threading
 
 import pytest
 import pytest_asyncio
+from fake import Collected, all_of, delivery, receipt
 
 import linkkit_sidecar as lk
 from linkkit_sidecar import aio
 from linkkit_sidecar.sandbox.v1 import sandbox_pb2
+from linkkit_sidecar.v1 import messaging_pb2 as pb
 
 
 @pytest_asyncio.fixture
@@ -143,3 +147,140 @@ def test_a_client_can_be_made_outside_of_its_loop(sidecar):
     gc.collect()
     with pytest.raises(RuntimeError, match="no running event loop"):
         aio.SidecarClient(sidecar.address).events()
+
+
+async def test_tasks_that_wait_for_room_keep_to_the_window(fake):
+    room = threading.Semaphore(0)
+
+    def slow(requests, context):
+        for request in requests:
+            for one in request.messages:
+                room.acquire(timeout=10)
+                yield pb.PublishStreamResponse(receipts=[receipt(one)])
+
+    fake.PublishStream = slow
+    fake.start()
+    async with aio.SidecarClient(fake.address) as client, client.publisher(window=2) as publisher:
+        tasks = [asyncio.create_task(publisher.publish("/a/b/c", str(i), timeout=10)) for i in range(12)]
+        for _ in tasks:
+            await asyncio.sleep(0.02)
+            assert len(publisher._pending) <= 2
+            room.release()
+        for future in await asyncio.gather(*tasks):
+            assert (await future).outcome is lk.Outcome.ACKNOWLEDGED
+
+
+async def test_waits_of_a_publisher_can_be_cancelled(fake):
+    def silent(requests, context):
+        fake.over.wait(10)
+        yield from ()
+
+    fake.PublishStream = silent
+    fake.start()
+    async with aio.SidecarClient(fake.address) as client:
+        publisher = client.publisher(window=1)
+        future = await publisher.publish("/a/b/c", b"x")
+        for waiting in (publisher.publish("/a/b/c", b"y"), publisher.flush(), publisher.close()):
+            task = asyncio.create_task(waiting)
+            await asyncio.sleep(0.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        with pytest.raises(lk.SidecarError):  # close was cancelled, and is done
+            await future
+        assert not [t for t in asyncio.all_tasks() if t.get_name().startswith("linkkit-sidecar")]
+        fake.over.set()
+
+
+async def test_a_cancelled_close_of_the_client_can_be_done_again(fake):
+    def silent(requests, context):
+        fake.over.wait(10)
+        yield from ()
+
+    def consume(requests, context):
+        for _ in requests:
+            yield pb.ConsumeResponse()
+
+    fake.PublishStream, fake.Events, fake.Consume = silent, silent, consume
+    fake.start()
+    client = aio.SidecarClient(fake.address)
+    publishers = [client.publisher() for _ in range(2)]
+    for publisher in publishers:
+        await publisher.publish("/a/b/c", b"x")
+    client.events()
+    client.consume("jobs", print)
+    closing = asyncio.create_task(client.close())
+    await asyncio.sleep(0.1)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    for publisher in publishers:
+        await publisher.close(0.1)
+    await client.close()
+    assert not client._opened
+    assert client._stubs is None
+    assert not [t for t in asyncio.all_tasks() if t.get_name().startswith("linkkit-sidecar")]
+    fake.over.set()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="a task cannot tell who was cancelled")
+async def test_a_handler_that_waited_for_what_was_cancelled_has_failed(fake):
+    streams = []
+
+    def consume(requests, context):
+        streams.append(Collected(requests))
+        yield pb.ConsumeResponse(deliveries=[delivery(1), delivery(2)])
+        while context.is_active() and None not in streams[-1].queue:
+            fake.over.wait(0.01)
+
+    async def handle(message):
+        inner = asyncio.create_task(asyncio.sleep(10))
+        inner.cancel()
+        await inner
+
+    fake.Consume = consume
+    fake.start()
+    async with aio.SidecarClient(fake.address) as client:
+        consumer = client.consume("jobs", handle)
+        while not streams or sum(len(one.answers) for one in list(streams[0].queue) if one) < 2:
+            await asyncio.sleep(0.01)
+        await consumer.close()
+    assert {one.verdict for request in all_of(streams[0]) for one in request.answers} == {pb.VERDICT_RETRY}
+
+
+async def test_a_worker_whose_task_is_cancelled_says_so(fake):
+    fake.Consume = lambda requests, context: iter([pb.ConsumeResponse()] * (not fake.over.wait(1)))
+    fake.start()
+    async with aio.SidecarClient(fake.address) as client:
+        consumer = client.consume("jobs", print)
+        await asyncio.sleep(0.1)
+        next(t for t in asyncio.all_tasks() if t.get_name() == "linkkit-sidecar-consumer-jobs-0").cancel()
+        with pytest.raises(lk.InternalError):
+            await consumer.wait(10)
+        fake.over.set()
+
+
+def test_a_client_in_another_loop_says_so(sidecar):
+    client = aio.SidecarClient(sidecar.address)
+
+    async def use():
+        return [one async for one in client.list_devices()]
+
+    first = asyncio.new_event_loop()
+    assert first.run_until_complete(use()) == []
+    with pytest.raises(RuntimeError, match="event loop"):
+        asyncio.run(use())
+    first.run_until_complete(client.close())
+    first.close()
+
+
+def test_a_loop_that_ends_with_a_client_open_does_not_hang(sidecar):
+    async def leave():
+        client = aio.SidecarClient(sidecar.address)
+        client.consume("jobs", print)
+        client.publisher()
+        events = client.events()
+        await events.next(10)
+
+    asyncio.run(asyncio.wait_for(leave(), 20))
+    gc.collect()
