@@ -73,14 +73,17 @@ def test_room_for_a_message_is_enough(make_client, fake):
         for request in requests:
             for one in request.messages:
                 if one.payload == b"0":
+                    time.sleep(0.3)
                     yield pb.PublishStreamResponse(receipts=[receipt(one)])
 
     fake.PublishStream = first_only
     fake.start()
     with make_client(fake.address) as client:
         publisher = client.publisher(window=8)
+        began = time.monotonic()
         for i in range(9):
             publisher.publish("/a/b/c", str(i), timeout=5)
+        assert time.monotonic() - began < 3
         with pytest.raises(lk.DeadlineExceededError):
             publisher.publish("/a/b/c", "9", timeout=0.1)
         publisher.close(0.1)

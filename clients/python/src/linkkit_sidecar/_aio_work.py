@@ -30,6 +30,9 @@ W = TypeVar("W", bound="Worker")
 _LAST = 10.0
 """Seconds that the sidecar has to take the last answers of a worker that was closed in a handler."""
 
+_TURN = 0.005
+"""Seconds that handlers which do not wait may keep the loop for themselves."""
+
 
 class Worker:
     """A stream that brings work and takes answers. It runs from the beginning until `close`, and is resumed when the sidecar restarts."""
@@ -251,6 +254,7 @@ class Worker:
             yield self._batch(batch(self._answers))
 
     async def _handle(self) -> None:
+        turn = time.monotonic()
         while True:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._notices or self._work or self._ended.is_set())
@@ -278,7 +282,9 @@ class Worker:
             elif done is not None:
                 log.warning("an answer came after its stream was gone: the message comes again")
             await self._tell()
-            await asyncio.sleep(0)  # a plain handler does not starve the loop, nor the sending of answers
+            if time.monotonic() - turn > _TURN:  # a plain handler does not starve the loop, nor the sending of answers
+                await asyncio.sleep(0)
+                turn = time.monotonic()
             if self._stopping and not self._busy and not await within(self._ended.wait(), _LAST):
                 self._end()
                 self._tasks[-1].cancel()

@@ -81,12 +81,15 @@ class Stream(Generic[T]):
                 return
             self._persistence.opens()
             call = self._call = self._open(request)
-        for response in call:
-            self._persistence.works()
-            items = list(self._feed.items(response))
-            self._told()
-            if items:
-                self._put(items)
+        try:
+            for response in call:
+                self._persistence.works()
+                items = list(self._feed.items(response))
+                self._told()
+                if items:
+                    self._put(items)
+        finally:
+            call.cancel()
 
     def _told(self) -> None:
         """Called before the stream is opened, after each answer, and when it has failed or is closed."""

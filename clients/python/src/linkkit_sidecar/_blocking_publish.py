@@ -241,6 +241,7 @@ class Publisher:
         except grpc.RpcError as error:
             return broken(error)
         finally:
+            call.cancel()
             with self._lock:
                 self._call = None
                 over.set()

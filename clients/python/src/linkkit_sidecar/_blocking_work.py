@@ -216,6 +216,7 @@ class Worker:
         except grpc.RpcError as error:
             return broken(error)
         finally:
+            call.cancel()
             with self._lock:
                 self._call = None
                 self._epoch += 1

@@ -361,11 +361,12 @@ class SidecarClient:
             handler: Called with a `Delivery`: a coroutine function, or a plain one that does not block.
             filters: Topic filters, at most 100. None given: those that the inbox has.
             device: The device; None is the client's.
-            visibility_timeout: Seconds that the handler has for each message, 1 to 43200; then it comes again.
+            visibility_timeout: Seconds until a message without an answer comes again, 1 to 43200. They count from when it arrives here: one
+                that has waited so long for a worker is left to come again, so give slow handlers more, or less `max_unanswered`.
             max_deliveries: After how many deliveries a message goes to the dead letters, 1 to 1000; 0 leaves the inbox as it is.
             max_unanswered: How many messages may be delivered without an answer, 1 to 10000.
             replace: Give the inbox these filters when it has others.
-            retry_delay: Seconds before a message comes again whose handler failed.
+            retry_delay: Seconds before a message comes again whose handler failed, 0 or more.
             workers: How many handlers may run at once. With 1 messages are dealt with in their order.
             on_gap: Called when the inbox has dropped messages. They are logged in any case.
 
@@ -373,6 +374,7 @@ class SidecarClient:
             The consumer, which runs. Close it, or use it as an async context manager; `Consumer.wait` waits until it ends.
 
         Raises:
+            TypeError: The handler cannot be called, or the filters are one str.
             ValueError: An argument is out of range.
         """
         open = messaging_pb2.OpenInbox(
