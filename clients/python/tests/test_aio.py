@@ -248,15 +248,23 @@ async def test_a_handler_that_waited_for_what_was_cancelled_has_failed(fake):
     assert {one.verdict for request in all_of(streams[0]) for one in request.answers} == {pb.VERDICT_RETRY}
 
 
-async def test_a_worker_whose_task_is_cancelled_says_so(fake):
-    fake.Consume = lambda requests, context: iter([pb.ConsumeResponse()] * (not fake.over.wait(1)))
+async def test_what_is_cancelled_by_others_says_so(fake):
+    def silent(requests, context):
+        fake.over.wait(5)
+        yield from ()
+
+    fake.Consume = fake.Events = fake.PublishStream = silent
     fake.start()
     async with aio.SidecarClient(fake.address) as client:
-        consumer = client.consume("jobs", print)
+        consumer, events, publisher = client.consume("jobs", print), client.events(), client.publisher()
+        future = await publisher.publish("/a/b/c", b"x")
+        waiting = asyncio.create_task(events.next(10))
         await asyncio.sleep(0.1)
-        next(t for t in asyncio.all_tasks() if t.get_name() == "linkkit-sidecar-consumer-jobs-0").cancel()
-        with pytest.raises(lk.InternalError):
-            await consumer.wait(10)
+        for name in ("linkkit-sidecar-consumer-jobs-0", "linkkit-sidecar-events", "linkkit-sidecar-publisher"):
+            next(t for t in asyncio.all_tasks() if t.get_name() == name).cancel()
+        for wait in (consumer.wait(10), waiting, events.next(1), future, publisher.publish("/a/b/c", b"y")):
+            with pytest.raises((lk.InternalError, lk.OutcomeUnknownError)):
+                await wait
         fake.over.set()
 
 

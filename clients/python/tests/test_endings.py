@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -198,6 +201,50 @@ def test_a_fault_of_the_client_is_told_and_nothing_waits_for_ever(make_client, f
             client.messages("/a/b/c").next(10)
         with pytest.raises(lk.InternalError):
             client.consume("jobs", print).wait(10)
+
+
+def test_a_program_that_waits_for_receipts_can_be_interrupted(fake):
+    def silent(requests, context):
+        fake.over.wait(30)
+        yield from ()
+
+    fake.PublishStream = silent
+    fake.start()
+    program = (
+        "import linkkit_sidecar as lk, sys\n"
+        "with lk.SidecarClient(sys.argv[1]) as c, c.publisher(window=1) as p:\n"
+        "  p.publish('/a/b/c', b'x'); print('waits', flush=True)\n"
+        "  try: p.publish('/a/b/c', b'y')\n"
+        "  finally: print('closes', flush=True)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, fake.address], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    for line in (b"waits\n", b"closes\n"):
+        assert process.stdout.readline() == line
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert b"KeyboardInterrupt" in said
+    fake.over.set()
+
+
+def test_what_is_frozen_does_not_keep_a_client_from_closing(make_client, sidecar):
+    client = make_client(sidecar.address)
+    client.events().next(10)
+    publisher = client.publisher()
+    sidecar.process.send_signal(signal.SIGSTOP)
+    try:
+        future = publisher.publish("/a/b/c", b"x")
+        publisher.close(0.2)
+        with pytest.raises(lk.SidecarError):
+            future.result(0)
+        consumer = client.consume("jobs", print)
+        consumer.close(0.2)
+        began = time.monotonic()
+        client.close()
+        assert time.monotonic() - began < 3
+    finally:
+        sidecar.process.send_signal(signal.SIGCONT)
 
 
 def test_what_was_open_before_a_fork_says_so_in_the_child(client, device):

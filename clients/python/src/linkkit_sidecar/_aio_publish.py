@@ -163,14 +163,16 @@ class Publisher:
     # Its task.
 
     async def _run(self) -> None:
+        final: errors.SidecarError = errors.InternalError("the publisher's task was cancelled")
         try:
             final = await self._persist()
         except Exception as error:
             final = failed(error)
-        self._failure = final if not self._closing else None
-        self._closing = True
-        _tell(self._pending.give_up(final))
-        await self._told()
+        finally:
+            self._failure = final if not self._closing else None
+            self._closing = True
+            _tell(self._pending.give_up(final))
+            await self._told()
 
     async def _persist(self) -> errors.SidecarError:
         """Run one stream after another, and return what ended it."""

@@ -74,6 +74,12 @@ class Stream(Generic[T]):
             await self._persist()
         except Exception as error:
             await self._fail(failed(error))
+        except asyncio.CancelledError:
+            if not self._closed:  # by somebody else: who iterates is not to wait for ever
+                self._failure = self._final = errors.InternalError("the stream's task was cancelled")
+                self._told()
+                self._wake()
+            raise
 
     async def _persist(self) -> None:
         while True:

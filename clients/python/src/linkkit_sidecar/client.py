@@ -31,7 +31,7 @@ class SidecarClient:
     survive a fork.
 
     Every call waits for a sidecar that is not there yet, or is starting again, `start_timeout` seconds. Every call takes `timeout`, in
-    seconds; None is the client's. Errors are `SidecarError` and its kinds.
+    seconds, in which it is over, that wait included; None is the client's. Errors are `SidecarError` and its kinds.
 
     Args:
         address: ``unix:///PATH`` or ``HOST:PORT``. Default: the environment variable LINKKIT_SIDECAR_ADDRESS, or
@@ -450,7 +450,10 @@ class SidecarClient:
     # Its end.
 
     def close(self) -> None:
-        """Close the client and all that it has opened: streams end, publishers and consumers as by their own close. The device stays online."""
+        """Close the client and all that it has opened: streams end, publishers and consumers as by their own close. The device stays online.
+
+        Called in a handler, it does not wait for that handler, whose answer is still sent.
+        """
         if self._origin.forked():
             return
         with self._lock:
