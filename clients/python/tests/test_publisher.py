@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 
@@ -215,3 +216,30 @@ def test_an_interrupted_close_ends_the_publisher_all_the_same(fake, monkeypatch)
         publisher._thread.join(10)
         assert not publisher._thread.is_alive()
         monkeypatch.undo()
+
+
+def test_a_log_may_be_published_by_the_publisher_that_writes_it(fake):
+    fake.PublishStream = lambda requests, context: iter(list(requests)[:0])
+    fake.start()
+    told = []
+
+    class Ships(logging.Handler):
+        def emit(self, record):
+            try:
+                publisher.publish("/a/b/c", record.getMessage())
+            except lk.ClientClosedError as error:
+                told.append(error)
+
+    ships = Ships()
+    logging.getLogger("linkkit_sidecar").addHandler(ships)
+    try:
+        with lk.SidecarClient(fake.address) as client:
+            publisher = client.publisher()
+            publisher.publish("/a/b/c", b"x")
+            closing = threading.Thread(target=publisher.close, args=(0.1,), daemon=True)
+            closing.start()
+            closing.join(10)
+            assert not closing.is_alive()
+    finally:
+        logging.getLogger("linkkit_sidecar").removeHandler(ships)
+    assert told

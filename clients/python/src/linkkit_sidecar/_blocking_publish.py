@@ -155,10 +155,12 @@ class Publisher:
             with self._lock:
                 self._closing = True
                 self._room.notify_all()
-                if not self._wait_room(lambda: not len(self._pending), timeout):
-                    log.warning("a publisher was closed early: %d messages have no receipt", len(self._pending))
+                self._wait_room(lambda: not len(self._pending), timeout)
+                early = len(self._pending)
         finally:  # also when it was interrupted
             self._end()
+        if early:  # told without the lock: what takes the log may publish it
+            log.warning("a publisher was closed early: %d messages have no receipt", early)
         if not self._inside():
             self._thread.join(max(1.0, deadline.left()))
             if self._thread.is_alive():
