@@ -60,12 +60,11 @@ def sidecar() -> Iterator[Sidecar]:
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeSidecar]:
-    directory = Path(tempfile.mkdtemp(prefix="lks"))
-    made = FakeSidecar(f"unix://{directory}/s.sock")
+def fake(short_directory: Path) -> Iterator[FakeSidecar]:
+    """A sidecar that does what the test tells it."""
+    made = FakeSidecar(f"unix://{short_directory}/s.sock")
     yield made
     made.stop()
-    shutil.rmtree(directory)
 
 
 @pytest.fixture

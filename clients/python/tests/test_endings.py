@@ -232,7 +232,7 @@ def test_what_is_frozen_does_not_keep_a_client_from_closing(make_client, sidecar
     client = make_client(sidecar.address)
     client.events().next(10)
     publisher = client.publisher()
-    sidecar.process.send_signal(signal.SIGSTOP)
+    os.kill(sidecar.pid, signal.SIGSTOP)
     try:
         future = publisher.publish("/a/b/c", b"x")
         publisher.close(0.2)
@@ -244,7 +244,7 @@ def test_what_is_frozen_does_not_keep_a_client_from_closing(make_client, sidecar
         client.close()
         assert time.monotonic() - began < 3
     finally:
-        sidecar.process.send_signal(signal.SIGCONT)
+        os.kill(sidecar.pid, signal.SIGCONT)
 
 
 def test_what_was_open_before_a_fork_says_so_in_the_child(client, device):
