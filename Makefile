@@ -125,6 +125,8 @@ bin/promtool:
 	install -m 755 "$$dir/usr/bin/promtool" $@
 
 .venv/installed: $(requirements) clients/python/requirements-test.txt | test-packages
+	@# A link leads to an environment that others use: --clear would empty that one.
+	@[[ ! -L .venv ]] || rm .venv
 	python3 -m venv --clear .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check $(requirements:%=--requirement %)
 	touch $@
