@@ -73,7 +73,7 @@ def test_takes_a_configuration_and_arguments(tmp_path, linkkit_platform, short_d
             assert client.get_device().queue.max_bytes_per_second == 70000
 
 
-def test_comes_back_after_a_crash_with_what_it_had(linkkit_platform):
+def test_comes_back_after_a_crash_or_a_stop_with_what_it_had(linkkit_platform):
     created = linkkit_platform.new_device()
     with lk.Sidecar(ca_file=linkkit_platform.ca_file) as sidecar, sidecar.client() as client:
         client.connect(created.device, credential=created.secret, endpoint=linkkit_platform.endpoint)
@@ -83,6 +83,10 @@ def test_comes_back_after_a_crash_with_what_it_had(linkkit_platform):
         first = sidecar.pid
         sidecar.start()
         assert sidecar.pid == first
+        wait_for(lambda: client.get_device().online)
+        sidecar.stop()
+        assert sidecar.pid is None
+        sidecar.start()
         wait_for(lambda: client.get_device().online)
 
 

@@ -124,8 +124,14 @@ class Process:
         """Whether this is a child's copy of the object: the server is the parent's."""
         return os.getpid() != self._pid
 
+    def stop(self) -> None:
+        """Stop it in good order, by SIGKILL if that takes too long."""
+        self._own()
+        with self._lock:
+            self._stop()
+
     def close(self) -> None:
-        """Stop it in good order, by SIGKILL if that takes too long, and remove the directory.
+        """Stop it, and remove the directory.
 
         In a child by fork, which has a copy of this object, nothing happens: the server stays the parent's.
         """
@@ -133,18 +139,21 @@ class Process:
             return
         with self._lock:
             _open.discard(self)
-            process = self._process
-            if process is not None and process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                try:
-                    process.wait(self._stop_timeout)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-            elif process is not None:
-                _logger.warning("the %s had ended of itself, with exit code %d: %s", self._name, process.returncode, self._said() or "its log says why")
-            self._release()
+            self._stop()
             self._directory.remove()
+
+    def _stop(self) -> None:
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(self._stop_timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        elif process is not None:
+            _logger.warning("the %s had ended of itself, with exit code %d: %s", self._name, process.returncode, self._said() or "its log says why")
+        self._release()
 
     def kill(self) -> None:
         """End it as a crash would."""

@@ -97,15 +97,19 @@ class Sidecar:
         return SidecarClient(self.address, **settings)
 
     def start(self) -> None:
-        """Start it again, at the same address and with the same state, when it does not run: after `kill`, or when it ended of itself."""
+        """Start it again, at the same address and with the same state, when it does not run: after `stop` or `kill`, or when it ended of itself."""
         self._process.start()
+
+    def stop(self) -> None:
+        """Stop it in good order: devices say goodbye to the platform. `start` starts it again, and they come back."""
+        self._process.stop()
 
     def kill(self) -> None:
         """Kill it as a crash would, to test what a program makes of that. `start` starts it again; nothing that was accepted is lost."""
         self._process.kill()
 
     def close(self) -> None:
-        """Stop it in good order: devices say goodbye to the platform. Then remove what is temporary. Close clients first."""
+        """Stop it in good order, and remove what is temporary. Close clients first."""
         self._process.close()
 
     def __enter__(self) -> Sidecar:
