@@ -1,0 +1,286 @@
+"""What the platform sends: one stream of messages, whose filters change while it runs."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from linkkit_sidecar import errors
+from linkkit_sidecar._blocking import Stream
+from linkkit_sidecar._convert import device as to_device
+from linkkit_sidecar._feeds import Feed, MessageFeed
+from linkkit_sidecar.client import SidecarClient
+from linkkit_sidecar.models import Device, Gap
+from linkkit_sidecar.v1 import messaging_pb2
+
+from ._filters import matches
+from ._log import Log
+
+_LINGER = 1.0  # seconds that a stream is read at least after another has taken its place
+_QUIET = 0.3  # and seconds without a message, so that nothing is left in it
+
+
+class Arrival(NamedTuple):
+    """A message from the platform."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    time_ns: int  # when the sidecar got it
+
+
+class _ArrivalFeed(Feed[Any]):
+    """`MessageFeed` with cheaper items."""
+
+    def __init__(self, device: Device, filters: Sequence[str], max_waiting: int) -> None:
+        self._inner = MessageFeed(to_device(device), filters, max_waiting)
+
+    @property
+    def granted(self) -> bool:
+        return self._inner.granted
+
+    def request(self) -> messaging_pb2.SubscribeRequest:
+        return self._inner.request()
+
+    def items(self, response: messaging_pb2.SubscribeResponse) -> Iterable[Any]:
+        messages = [Arrival(m.topic, m.payload, m.qos, m.receive_time.seconds * 1_000_000_000 + m.receive_time.nanos) for m in response.messages]
+        response.ClearField("messages")
+        return [*self._inner.items(response), *messages]
+
+
+class _Generation(Stream[Any]):
+    """The stream for one set of filters. It hands over what it reads on its own thread."""
+
+    def __init__(self, owner: Arrivals, filters: frozenset[str], *rest: Any) -> None:
+        self.filters = filters
+        self.decided = threading.Event()  # granted, or failed
+        self.last = 0.0  # when it brought something
+        self.opened_ns = time.time_ns()
+        self.replaced_ns: int | None = None  # when the stream was opened that took its place
+        self.kept: list[Arrival] = []  # what it brought since then, which the other should bring too
+        self._owner = owner
+        super().__init__(*rest)
+
+    @property
+    def failed(self) -> errors.SidecarError | None:
+        return self._final
+
+    def _told(self) -> None:
+        if self._feed.granted or self._final is not None:  # type: ignore[attr-defined]
+            self.decided.set()
+
+    def _put(self, items: Any) -> None:
+        if self._closed.is_set():
+            return
+        if isinstance(items, errors.SidecarError):
+            self._owner._broke(self, items)
+        else:
+            self.last = time.monotonic()
+            self._owner._take(self, items)
+
+
+class Arrivals:
+    """Delivers each message once and in its order, whatever is subscribed to and unsubscribed from meanwhile.
+
+    A stream of the sidecar's has one set of filters, and a filter that is refused ends it. So a change opens another stream beside the one
+    that runs. When the platform has granted its filters it takes the other's place, which is read on until it is surely empty; what comes
+    by both is delivered once, by the new one. One stream, and not one for each filter, because only within a stream there is an order.
+
+    Args:
+        client: The client.
+        device: The device.
+        base: Filters that are always wanted.
+        max_waiting: How many messages may wait in the sidecar.
+        deliver: Called with each `Arrival`, on a thread that must not be blocked.
+        log: Tells what went wrong.
+    """
+
+    def __init__(self, client: SidecarClient, device: Device, base: Iterable[str], max_waiting: int, deliver: Callable[[Arrival], None], log: Log) -> None:
+        self.missed = 0  # messages that are known to be lost
+        self._client = client
+        self._device = device
+        self._base = frozenset(base)
+        self._max_waiting = max_waiting
+        self._deliver = deliver
+        self._log = log
+        self._lock = threading.Lock()
+        self._current: _Generation | None = None
+        self._retiring: list[tuple[_Generation, float]] = []
+        self._seen: set[Arrival] | None = None  # what was delivered while more than one stream is read
+        self._wanted: frozenset[str] = frozenset()
+        self._closed = threading.Event()
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._work.put(self._begin)
+        self._thread = threading.Thread(target=self._serve, name="linkkit-sidecar-subscriptions", daemon=True)
+        self._thread.start()
+
+    def subscribe(self, filters: Sequence[str], done: Callable[[list[bool]], None]) -> None:
+        """Want filters too; `done` is called with which of them the platform granted, when it has decided."""
+        self._work.put(lambda: done(self._add(filters)))
+
+    def unsubscribe(self, filters: Sequence[str], done: Callable[[], None]) -> None:
+        """No longer want filters; `done` is called when nothing comes for them any more."""
+
+        def remove() -> None:
+            self._change(self._wanted.difference(filters))
+            done()
+
+        self._work.put(remove)
+
+    def drain(self, within: float) -> None:
+        """Wait until nothing has come for a moment, `within` seconds at most."""
+        deadline = time.monotonic() + within
+        with self._lock:
+            current = self._current
+        while current is not None and time.monotonic() < deadline and time.monotonic() - current.last < 0.05:
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        """End all streams."""
+        self._closed.set()
+        self._work.put(None)
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    # The thread that changes what is subscribed to.
+
+    def _serve(self) -> None:
+        while not self._closed.is_set():
+            try:
+                job = self._work.get(timeout=0.2 if self._retiring else None)
+            except queue.Empty:
+                self._retire()
+                continue
+            if job is not None:
+                job()
+        with self._lock:
+            left = [one for one, _ in self._retiring] + ([self._current] if self._current is not None else [])
+            self._retiring.clear()
+        for one in left:
+            one.close()
+            self._deliver_kept(one)
+
+    def _begin(self) -> None:
+        """Open the first stream. What it asks for needs no grant, so that nobody waits for the device to be online."""
+        if not self._base:
+            return
+        opened = self._open(self._base)
+        with self._lock:
+            self._current = opened
+
+    def _open(self, filters: frozenset[str]) -> _Generation:
+        client = self._client
+        feed = _ArrivalFeed(self._device, sorted(filters), self._max_waiting)
+        rpc = client._opener(client._messaging.Subscribe)
+        return client._begin(lambda forget: _Generation(self, filters, "linkkit-sidecar-messages", feed, rpc, client._persist(), forget))
+
+    def _add(self, filters: Sequence[str]) -> list[bool]:
+        new = [one for one in dict.fromkeys(filters) if one not in self._wanted]
+        if not new or self._change(self._wanted.union(new)) is None:
+            return [True] * len(filters)
+        if len(new) > 1:  # which is refused is found out by asking for each alone
+            refused = {one for one in new if self._change(self._wanted.union([one])) is not None}
+            return [one not in refused for one in filters]
+        return [one not in new for one in filters]
+
+    def _change(self, wanted: frozenset[str]) -> errors.SidecarError | None:
+        """Make another set of filters the wanted one; on an error all is as before."""
+        filters = self._base | wanted
+        if wanted == self._wanted and self._current is not None:
+            return None
+        if not filters:
+            self._replace(None, wanted)
+            return None
+        with self._lock:
+            if self._seen is None:
+                self._seen = set()
+        try:
+            opened = self._open(filters)
+        except errors.SidecarError as error:  # the client was closed
+            return error
+        while not opened.decided.wait(0.2):
+            self._retire()
+            if self._closed.is_set():
+                opened.close()
+                return errors.ClientClosedError("the program has ended the link")
+        if opened.failed is not None:
+            failed = opened.failed
+            opened.close()
+            self._retire()
+            self._log.error("topic filters were not granted: %s", failed)
+            return failed
+        self._replace(opened, wanted)
+        return None
+
+    def _replace(self, opened: _Generation | None, wanted: frozenset[str]) -> None:
+        with self._lock:
+            if self._current is not None:
+                self._current.replaced_ns = time.time_ns() if opened is None else opened.opened_ns
+                self._retiring.append((self._current, time.monotonic() + _LINGER))
+            self._current, self._wanted = opened, wanted
+
+    def _retire(self) -> None:
+        """Close streams that have been replaced and are empty."""
+        now = time.monotonic()
+        with self._lock:
+            over = [one for one, until in self._retiring if now >= until and now - one.last >= _QUIET]
+            self._retiring = [(one, until) for one, until in self._retiring if one not in over]
+        for one in over:
+            one.close()
+            self._deliver_kept(one)
+        with self._lock:
+            if not self._retiring:
+                self._seen = None
+
+    def _deliver_kept(self, stream: _Generation) -> None:
+        """Deliver what only a stream that is closed now has brought: it came while the other was being opened."""
+        with self._lock:
+            seen = self._seen if self._seen is not None else set()
+            filters = self._current.filters if self._current is not None else frozenset()
+            for item in stream.kept:
+                if item not in seen and any(matches(one, item.topic) for one in filters):
+                    seen.add(item)
+                    self._deliver(item)
+
+    def _mend(self, broken: _Generation, error: errors.SidecarError) -> None:
+        """Go on after the stream that is read has failed: without the filter that was refused, or without what the program may not have."""
+        if broken is not self._current or self._closed.is_set():
+            return
+        broken.close()
+        with self._lock:
+            self._current = None
+        wanted, self._wanted = self._wanted, frozenset()
+        self._log.error("the subscriptions broke and are made anew; messages may be missing: %s", error)
+        if isinstance(error, errors.NotFoundError):
+            return  # the device was forgotten
+        if self._change(wanted) is None:
+            return
+        if isinstance(error, errors.CallerError):
+            self._base = frozenset()
+        for one in sorted(wanted):
+            if self._change(self._wanted.union([one])) is not None:
+                self._log.error("topic filter %s is not subscribed to any more", one)
+
+    # The threads of the streams.
+
+    def _broke(self, stream: _Generation, error: errors.SidecarError) -> None:
+        self._work.put(lambda: self._mend(stream, error))
+
+    def _take(self, stream: _Generation, items: list[Any]) -> None:
+        with self._lock:
+            for item in items:
+                if isinstance(item, Gap):
+                    self.missed += item.missed or 0
+                    self._log.error("messages are missing (%s): %s", "unknown how many" if item.missed is None else item.missed, item.detail)
+                    continue
+                if self._seen is not None:
+                    if stream.replaced_ns is not None and item.time_ns >= stream.replaced_ns:
+                        stream.kept.append(item)
+                        continue
+                    if item in self._seen:
+                        continue
+                    self._seen.add(item)
+                self._deliver(item)

@@ -1,0 +1,148 @@
+"""What a program publishes: under way without its waiting, and told when the platform has it."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from linkkit_sidecar import errors
+from linkkit_sidecar.client import Publisher
+from linkkit_sidecar.models import Receipt
+from linkkit_sidecar.v1 import messaging_pb2
+
+from ._log import Log
+
+MAX_PAYLOAD = 256 << 10
+_STORED = messaging_pb2.ASSURANCE_STORED
+
+
+class Outgoing:
+    """Publishes through one `Publisher`, and numbers messages as the vendor's MQTT library does: 1 to 65535, then from 1 again.
+
+    A message that was taken is not given up: when the link is lost before the platform acknowledged it, it is sent again on the next one.
+
+    Args:
+        publisher: Carries the messages.
+        log: Tells what was refused.
+        wake: Called when `take_done` has something, not again until it was called.
+        limit: How many messages of QoS 1 may be without acknowledgement; 0 is without a bound.
+        stored: Publish STORED.
+    """
+
+    def __init__(self, publisher: Publisher, log: Log, wake: Callable[[], None], limit: int, stored: bool) -> None:
+        self._publisher = publisher
+        self._log = log
+        self._wake = wake
+        self._limit = limit
+        self._stored = stored
+        self._numbers = itertools.count()
+        self._under_way: dict[int, messaging_pb2.OutgoingMessage] = {}  # of QoS 1, by their number
+        self._again: deque[int] = deque()  # those that are to be sent on the next link
+        self._done: deque[int] = deque()
+        self._woken = False
+
+    def number(self) -> int:
+        """The next number of a message, or of a request to subscribe."""
+        return next(self._numbers) % 65535 + 1
+
+    def publish(self, topic: str, payload: bytes, qos: int, told: bool = True) -> int | None:
+        """Hand a message over and return its number; None when it is not taken.
+
+        Args:
+            topic: The topic.
+            payload: The payload.
+            qos: 0 or 1.
+            told: Its number is to come out of `take_done`.
+        """
+        under_way = self._under_way
+        if qos and self._limit and len(under_way) >= self._limit:
+            self._log.error("a message to %s was not taken: %d are without acknowledgement, which is max_queued_message", topic, self._limit)
+            return None
+        number = next(self._numbers) % 65535 + 1
+        if self._stored:
+            message = messaging_pb2.OutgoingMessage(topic=topic, payload=payload, qos=qos, assurance=_STORED)
+        else:
+            message = messaging_pb2.OutgoingMessage(topic=topic, payload=payload, qos=qos)
+        if qos:
+            if number in under_way:
+                self._log.error("a message to %s was not taken: 65535 are without acknowledgement", topic)
+                return None
+            under_way[number] = message
+        try:
+            self._publisher.send(message, partial(self._settled, number, told), self._stored, 0)
+        except errors.SidecarError as error:
+            under_way.pop(number, None)
+            self._log.error("a message to %s was not taken: %s", topic, error)
+            return None
+        return number
+
+    def _settled(self, number: int, told: bool, result: Receipt | errors.SidecarError) -> None:
+        """Called on the publisher's thread with what became of a message."""
+        if isinstance(result, errors.SidecarError):
+            self._failed(number, result)
+            return
+        self._under_way.pop(number, None)
+        if told:
+            self._done.append(number)
+            if not self._woken:
+                self._woken = True
+                self._wake()
+
+    def _failed(self, number: int, error: errors.SidecarError) -> None:
+        if isinstance(error, (errors.OutcomeUnknownError, errors.NotOnlineError)) and number in self._under_way:
+            self._again.append(number)
+            return
+        message = self._under_way.pop(number, None)
+        self._log.error("message %d%s was not sent: %s", number, "" if message is None else f" to {message.topic}", error)
+
+    def take_done(self) -> Any:
+        """Iterate over the numbers of messages that the platform has, or that were written to the link with QoS 0."""
+        self._woken = False
+        done = self._done
+        while done:
+            yield done.popleft()
+
+    def resume(self) -> None:
+        """Send again what had no acknowledgement when the link was lost."""
+        again, self._again = self._again, deque()
+        for number in again:
+            message = self._under_way.get(number)
+            if message is not None:
+                self._publisher.send(message, partial(self._settled, number, True), self._stored, None)
+
+    def forget(self) -> None:
+        """Give up what waits for the next link: the program has ended this one."""
+        for number in self._again:
+            self._under_way.pop(number, None)
+        self._again.clear()
+
+    def flush(self, timeout: float) -> None:
+        """Wait until all that was handed over has a receipt, at most `timeout` seconds."""
+        try:
+            self._publisher.flush(timeout)
+        except errors.DeadlineExceededError as error:
+            self._log.warning("%s", error)
+
+    def close(self) -> None:
+        """Wait a moment for receipts, then end."""
+        self._publisher.close(0 if self._stored else 1.0)
+
+
+def to_bytes(payload: Any) -> bytes:
+    """The payload as it goes out; None is an empty one, and numbers are written in decimal, as by the vendor's MQTT library.
+
+    Raises:
+        TypeError: It is of no such type.
+    """
+    if isinstance(payload, bytes):
+        return payload
+    if payload is None:
+        return b""
+    if isinstance(payload, bytearray):
+        return bytes(payload)
+    if isinstance(payload, (str, int, float)):
+        return str(payload).encode()
+    raise TypeError("payload must be a string, bytearray, int, float or None.")
