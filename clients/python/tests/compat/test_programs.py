@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import subprocess
@@ -112,6 +113,16 @@ def run(name: str, platform: Any, address: str | None) -> Lines:
     return record
 
 
+def run_the_vendors(name: str, platform: Any) -> Lines:
+    """Run a program on the vendor's package; again when its threads got in each other's way."""
+    for _ in range(2):
+        try:
+            return run(name, platform, None)
+        except AssertionError as error:
+            print(error)
+    return run(name, platform, None)
+
+
 def mended(record: Lines, differences: list[tuple[int, Lines, Lines]]) -> Lines:
     record = list(record)
     for quirk, theirs, ours in differences:
@@ -125,6 +136,7 @@ def mended(record: Lines, differences: list[tuple[int, Lines, Lines]]) -> Lines:
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in PROGRAMS.glob("*.py") if path.stem != "recorder"))
 def test_a_program_is_told_the_same_on_the_sidecar(name: str, platform: Any, sidecar: Any) -> None:
-    theirs = run(name, platform, None)
+    theirs = run_the_vendors(name, platform)
     ours = run(name, platform, sidecar.address)
-    assert ours == mended(theirs, MENDED.get(name, []))
+    expected = mended(theirs, MENDED.get(name, []))
+    assert ours == expected, "\n".join(difflib.ndiff([str(line) for line in expected], [str(line) for line in ours]))

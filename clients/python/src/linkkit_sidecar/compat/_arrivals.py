@@ -19,6 +19,7 @@ from linkkit_sidecar.v1 import messaging_pb2
 from ._filters import matches
 from ._log import Log
 
+_JOIN = 0.1  # seconds without a message after which a new stream takes the place of another, when no message that came by both tells where
 _LINGER = 1.0  # seconds that a stream is read at least after another has taken its place
 _QUIET = 0.3  # and seconds without a message, so that nothing is left in it
 
@@ -57,10 +58,9 @@ class _Generation(Stream[Any]):
     def __init__(self, owner: Arrivals, filters: frozenset[str], *rest: Any) -> None:
         self.filters = filters
         self.decided = threading.Event()  # granted, or failed
-        self.last = 0.0  # when it brought something
-        self.opened_ns = time.time_ns()
-        self.replaced_ns: int | None = None  # when the stream was opened that took its place
-        self.kept: list[Arrival] = []  # what it brought since then, which the other should bring too
+        self.last = time.monotonic()  # when it brought something
+        self.ahead: list[Arrival] = []  # what it brought before it took the place of another
+        self.behind: list[Arrival] = []  # what it brought after another took its place, which that one should bring too
         self._owner = owner
         super().__init__(*rest)
 
@@ -86,8 +86,9 @@ class Arrivals:
     """Delivers each message once and in its order, whatever is subscribed to and unsubscribed from meanwhile.
 
     A stream of the sidecar's has one set of filters, and a filter that is refused ends it. So a change opens another stream beside the one
-    that runs. When the platform has granted its filters it takes the other's place, which is read on until it is surely empty; what comes
-    by both is delivered once, by the new one. One stream, and not one for each filter, because only within a stream there is an order.
+    that runs, and waits for its filters to be granted. It takes the other's place at the first message that comes by both, or when both are
+    silent for a moment; the other is read on until it is surely empty. One stream, and not one for each filter, because only within a
+    stream there is an order.
 
     Args:
         client: The client.
@@ -108,9 +109,12 @@ class Arrivals:
         self._log = log
         self._lock = threading.Lock()
         self._current: _Generation | None = None
+        self._joining: _Generation | None = None  # what is to take its place
+        self._granted = False  # and may
         self._retiring: list[tuple[_Generation, float]] = []
         self._seen: set[Arrival] | None = None  # what was delivered while more than one stream is read
         self._wanted: frozenset[str] = frozenset()
+        self._ready = threading.Event()  # the first stream is open
         self._closed = threading.Event()
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._work.put(self._begin)
@@ -130,12 +134,22 @@ class Arrivals:
 
         self._work.put(remove)
 
+    def wait_ready(self, timeout: float) -> None:
+        """Wait until what comes on the link that is up arrives here."""
+        self._ready.wait(timeout)
+        with self._lock:
+            current = self._current
+        if current is not None:
+            current.decided.wait(timeout)
+
     def drain(self, within: float) -> None:
         """Wait until nothing has come for a moment, `within` seconds at most."""
         deadline = time.monotonic() + within
-        with self._lock:
-            current = self._current
-        while current is not None and time.monotonic() < deadline and time.monotonic() - current.last < 0.05:
+        while time.monotonic() < deadline:
+            with self._lock:
+                streams = [one for one in (self._current, self._joining) if one is not None]
+            if all(time.monotonic() - one.last >= 0.05 for one in streams) and self._joining is None:
+                return
             time.sleep(0.01)
 
     def close(self) -> None:
@@ -150,26 +164,43 @@ class Arrivals:
     def _serve(self) -> None:
         while not self._closed.is_set():
             try:
-                job = self._work.get(timeout=0.2 if self._retiring else None)
+                job = self._work.get(timeout=0.02 if self._joining is not None else 0.2 if self._retiring else None)
             except queue.Empty:
-                self._retire()
+                self._tend()
                 continue
             if job is not None:
                 job()
         with self._lock:
-            left = [one for one, _ in self._retiring] + ([self._current] if self._current is not None else [])
+            if self._granted:
+                self._change_over()
+            left = [one for one, _ in self._retiring] + [one for one in (self._current, self._joining) if one is not None]
             self._retiring.clear()
         for one in left:
             one.close()
-            self._deliver_kept(one)
+            self._deliver_behind(one)
+
+    def _tend(self) -> None:
+        """Do what is due."""
+        now = time.monotonic()
+        with self._lock:
+            current, joining = self._current, self._joining
+            if joining is not None and self._granted and all(now - one.last >= _JOIN for one in (current, joining) if one is not None):
+                self._change_over()
+            over = [one for one, until in self._retiring if now >= until and now - one.last >= _QUIET]
+            self._retiring = [(one, until) for one, until in self._retiring if one not in over]
+        for one in over:
+            one.close()
+            self._deliver_behind(one)
+        with self._lock:
+            if not self._retiring and self._joining is None:
+                self._seen = None
 
     def _begin(self) -> None:
         """Open the first stream. What it asks for needs no grant, so that nobody waits for the device to be online."""
-        if not self._base:
-            return
-        opened = self._open(self._base)
-        with self._lock:
-            self._current = opened
+        if self._base:
+            with self._lock:
+                self._current = self._open(self._base)
+        self._ready.set()
 
     def _open(self, filters: frozenset[str]) -> _Generation:
         client = self._client
@@ -188,70 +219,78 @@ class Arrivals:
 
     def _change(self, wanted: frozenset[str]) -> errors.SidecarError | None:
         """Make another set of filters the wanted one; on an error all is as before."""
-        filters = self._base | wanted
+        while self._joining is not None and not self._closed.wait(0.01):
+            self._tend()
         if wanted == self._wanted and self._current is not None:
             return None
+        filters = self._base | wanted
         if not filters:
-            self._replace(None, wanted)
+            with self._lock:
+                self._wanted = wanted
+                self._change_over()
             return None
-        with self._lock:
-            if self._seen is None:
-                self._seen = set()
         try:
-            opened = self._open(filters)
+            with self._lock:
+                if self._seen is None:
+                    self._seen = set()
+                opened = self._joining = self._open(filters)
         except errors.SidecarError as error:  # the client was closed
             return error
-        while not opened.decided.wait(0.2):
-            self._retire()
-            if self._closed.is_set():
-                opened.close()
-                return errors.ClientClosedError("the program has ended the link")
-        if opened.failed is not None:
-            failed = opened.failed
-            opened.close()
-            self._retire()
+        while not opened.decided.wait(0.2) and not self._closed.is_set():
+            self._tend()
+        failed = opened.failed if opened.decided.is_set() else errors.ClientClosedError("the program has ended the link")
+        if failed is None:
+            with self._lock:
+                self._wanted, self._granted = wanted, True
+                if any(one in self._seen for one in opened.ahead):
+                    self._change_over()
+            return None
+        with self._lock:
+            self._joining = None
+        opened.close()
+        self._tend()
+        if not self._closed.is_set():
             self._log.error("topic filters were not granted: %s", failed)
-            return failed
-        self._replace(opened, wanted)
-        return None
+        return failed
 
-    def _replace(self, opened: _Generation | None, wanted: frozenset[str]) -> None:
-        with self._lock:
-            if self._current is not None:
-                self._current.replaced_ns = time.time_ns() if opened is None else opened.opened_ns
-                self._retiring.append((self._current, time.monotonic() + _LINGER))
-            self._current, self._wanted = opened, wanted
+    def _change_over(self) -> None:
+        """Let the stream that is joining take the place of the current one. The lock is held."""
+        old, new = self._current, self._joining
+        self._current, self._joining, self._granted = new, None, False
+        if old is not None:
+            self._retiring.append((old, time.monotonic() + _LINGER))
+        if new is not None:
+            ahead, new.ahead = new.ahead, []
+            for item in ahead:
+                self._once(item)
 
-    def _retire(self) -> None:
-        """Close streams that have been replaced and are empty."""
-        now = time.monotonic()
-        with self._lock:
-            over = [one for one, until in self._retiring if now >= until and now - one.last >= _QUIET]
-            self._retiring = [(one, until) for one, until in self._retiring if one not in over]
-        for one in over:
-            one.close()
-            self._deliver_kept(one)
-        with self._lock:
-            if not self._retiring:
-                self._seen = None
+    def _once(self, item: Arrival) -> None:
+        """Deliver a message that may have come by another stream. The lock is held."""
+        if self._seen is not None:
+            if item in self._seen:
+                return
+            self._seen.add(item)
+        self._deliver(item)
 
-    def _deliver_kept(self, stream: _Generation) -> None:
-        """Deliver what only a stream that is closed now has brought: it came while the other was being opened."""
+    def _is_wanted(self, item: Arrival) -> bool:
+        return any(matches(one, item.topic) for one in self._base | self._wanted)
+
+    def _deliver_behind(self, stream: _Generation) -> None:
+        """Deliver what only a stream that is closed now has brought."""
         with self._lock:
-            seen = self._seen if self._seen is not None else set()
-            filters = self._current.filters if self._current is not None else frozenset()
-            for item in stream.kept:
-                if item not in seen and any(matches(one, item.topic) for one in filters):
-                    seen.add(item)
-                    self._deliver(item)
+            for item in stream.behind:
+                if self._is_wanted(item):
+                    self._once(item)
 
     def _mend(self, broken: _Generation, error: errors.SidecarError) -> None:
         """Go on after the stream that is read has failed: without the filter that was refused, or without what the program may not have."""
-        if broken is not self._current or self._closed.is_set():
-            return
-        broken.close()
         with self._lock:
+            if self._granted:
+                self._change_over()
+            if broken is not self._current or self._closed.is_set():
+                return
             self._current = None
+        broken.close()
         wanted, self._wanted = self._wanted, frozenset()
         self._log.error("the subscriptions broke and are made anew; messages may be missing: %s", error)
         if isinstance(error, errors.NotFoundError):
@@ -275,12 +314,17 @@ class Arrivals:
                 if isinstance(item, Gap):
                     self.missed += item.missed or 0
                     self._log.error("messages are missing (%s): %s", "unknown how many" if item.missed is None else item.missed, item.detail)
-                    continue
-                if self._seen is not None:
-                    if stream.replaced_ns is not None and item.time_ns >= stream.replaced_ns:
-                        stream.kept.append(item)
-                        continue
-                    if item in self._seen:
-                        continue
-                    self._seen.add(item)
-                self._deliver(item)
+                elif self._seen is None:
+                    self._deliver(item)
+                elif stream is self._joining:
+                    stream.ahead.append(item)
+                    if self._granted and item in self._seen:
+                        self._change_over()
+                elif stream is self._current:
+                    if self._granted and not self._is_wanted(item):
+                        continue  # unsubscribed from
+                    self._once(item)
+                    if self._granted and self._joining is not None and item in self._joining.ahead:
+                        self._change_over()
+                else:
+                    stream.behind.append(item)

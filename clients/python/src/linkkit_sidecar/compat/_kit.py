@@ -121,10 +121,16 @@ class Kit:
     def _is_connecting(self) -> None:
         self._move(_State.CONNECTING, _State.DISCONNECTING)
 
-    def _is_up(self, session_present: bool) -> None:
+    def _is_wanted(self) -> None:
         if self._arrivals is None and self._client is not None and self._session is not None:
             base = unasked(self._device) if self._login.system_topics else ()
             self._arrivals = Arrivals(self._client, self._device, base, configuration.max_waiting, self._session.arrived, self._log)
+
+    def _wait_ready(self) -> None:
+        if self._arrivals is not None:
+            self._arrivals.wait_ready(5.0)
+
+    def _is_up(self, session_present: bool) -> None:
         self._links += 1
         if self._outgoing is not None:
             self._outgoing.resume()

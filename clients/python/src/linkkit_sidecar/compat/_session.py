@@ -41,6 +41,8 @@ class Owner(Protocol):
     """What a session tells: LinkKit. All but `_has_arrived` is called on the session's thread or on the one that ends it."""
 
     def _is_connecting(self) -> None: ...
+    def _is_wanted(self) -> None: ...
+    def _wait_ready(self) -> None: ...
     def _is_up(self, session_present: bool) -> None: ...
     def _is_down(self, rc: int) -> None: ...
     def _is_refused(self, rc: int) -> None: ...
@@ -221,6 +223,7 @@ class Session:
                 raise _Over
             self._wanted = True
         self._client.connect(self._login.device, credential=self._login.credential(), wait=ConnectWait.NONE, replace=True, **self._connect)
+        self._owner._is_wanted()
 
     def _follow(self) -> None:
         with self._lock:
@@ -288,6 +291,7 @@ class Session:
             self._not_up(_CODES.get(status.last_cause, RC_SOCKET), status.state is LinkState.WAITING)
 
     def _is_up(self, session_present: bool) -> None:
+        self._owner._wait_ready()  # so that nothing is missed that comes because the program was told
         with self._lock:
             if self._up or self._stopping.is_set():
                 return

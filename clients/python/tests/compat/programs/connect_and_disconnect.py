@@ -1,7 +1,7 @@
 """The link is lost and comes back by itself; what was subscribed to is subscribed to again by the program."""
 
 from linkkit import linkkit
-from recorder import arguments, options, record, say, topic, wait
+from recorder import arguments, options, quiet, record, say, topic, wait
 
 
 def on_connect(session_flag, rc, user_data):
@@ -22,6 +22,7 @@ wait("on_disconnect")
 wait("on_subscribe_topic", 2)
 say("push")
 wait("on_topic_message")
+quiet()
 kit.disconnect()
 wait("on_disconnect", 2)
 say("topics", kit.dump_user_topics())

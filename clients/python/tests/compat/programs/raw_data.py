@@ -1,7 +1,7 @@
 """A thing model with raw data."""
 
 from linkkit import linkkit
-from recorder import arguments, options, record, say, wait
+from recorder import arguments, options, quiet, record, say, wait
 
 
 def on_thing_raw_data_arrived(payload, user_data):
@@ -22,5 +22,6 @@ say("posted")
 wait("on_thing_raw_data_post")
 say("push")
 wait("thing_raw_data_reply")
+quiet()
 kit.disconnect()
 wait("on_disconnect")

@@ -31,7 +31,7 @@ def record(kit, *names):
         setattr(kit, name, lambda *values, name=name: say(name, *values))
 
 
-def wait(name, count=1, within=30):
+def wait(name, count=1, within=20):
     """Wait until a callback has come `count` times in all."""
     deadline = time.monotonic() + within
     with _changed:
@@ -48,7 +48,10 @@ def options(**more):
 
 
 def quiet(within=10):
-    """Wait until nothing more comes: half a second without a line."""
+    """Wait until nothing more comes: half a second without a line.
+
+    The vendor's package writes to its socket from several threads without a lock: a call beside an acknowledgement may break the link.
+    """
     deadline = time.monotonic() + within
     before = -1
     while before != len(_said) and time.monotonic() < deadline:
