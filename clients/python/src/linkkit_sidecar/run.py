@@ -115,17 +115,18 @@ def _run_file(path: str, rest: list[str]) -> None:
         _leave_path()
         runpy.run_path(path, run_name="__main__")
         return
+    whole = os.path.abspath(path)
     try:
-        with io.open_code(os.path.abspath(path)) as file:
-            code = compile(file.read(), path, "exec")
+        with io.open_code(whole) as file:
+            code = compile(file.read(), whole, "exec")
     except OSError as error:
         _fail(f"{path} cannot be read: {error.strerror}")
     _leave_path(os.path.dirname(os.path.realpath(path)))
     # A module of its own that stays: threads of the program go on after its last line, and pickle and multiprocessing look it up.
     program = types.ModuleType("__main__")
-    program.__file__ = path
+    program.__file__ = whole
     program.__builtins__ = __builtins__  # type: ignore[attr-defined]
-    program.__loader__ = importlib.machinery.SourceFileLoader("__main__", path)
+    program.__loader__ = importlib.machinery.SourceFileLoader("__main__", whole)
     program.__spec__ = None
     program.__cached__ = None  # type: ignore[attr-defined]
     sys.modules["__main__"] = program

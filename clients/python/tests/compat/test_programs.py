@@ -5,11 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +13,7 @@ import pytest
 from linkkit_sidecar import Device
 from linkkit_sidecar.sandbox.v1 import sandbox_pb2
 
-PROGRAMS = Path(__file__).parent / "programs"
-SOURCES = Path(__file__).parents[2] / "src"
+from .programs_on import PROGRAMS, begin
 
 
 def push(*messages: tuple[str, bytes, int]) -> Callable[[Any, Device], None]:
@@ -70,6 +65,7 @@ MENDED: dict[str, list[tuple[int, Lines, Lines]]] = {
     "pre_registered": [(16, [["on_connect", 0, 0, "mine"], ["on_disconnect", 0, "mine"]], [])],
     "registration_free": [(16, [["on_connect", 0, 0, None], ["on_disconnect", 0, None]], [])],
 }
+OTHERS = {"recorder", "blocks"}  # what the programs share, and one that is compared elsewhere
 NEW_DEVICES = {"pre_registered", "registration_free", "not_registered"}
 
 
@@ -78,25 +74,7 @@ def run(name: str, platform: Any, address: str | None) -> Lines:
     device, secret = platform.device(secret=name not in NEW_DEVICES)
     if name == "registration_free":
         device = Device(device.product_key, f"made-by-itself-{os.urandom(4).hex()}")
-    given = {
-        "host_name": "localhost",
-        "product_key": device.product_key,
-        "device_name": device.device_name,
-        "device_secret": secret.secret,
-        "product_secret": platform.product_secret,
-        "port": platform.endpoint.port,
-        "cadata": platform.ca_pem,
-    }
-    command = [sys.executable, *(["-m", "linkkit_sidecar.run", "--address", address] if address else []), str(PROGRAMS / f"{name}.py")]
-    environment = {**os.environ, "PROGRAM": json.dumps(given), "PYTHONPATH": str(SOURCES)}
-    program = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    over = threading.Timer(90, program.kill)
-    over.start()
-    errors: list[str] = []
-    assert program.stdout is not None
-    assert program.stderr is not None
-    reader = threading.Thread(target=lambda: errors.extend(program.stderr or ()))
-    reader.start()
+    program = begin(name, platform, device, secret.secret, address)
     record: Lines = []
     acts = PLATFORM.get(name, {})
     for line in program.stdout:
@@ -104,12 +82,8 @@ def run(name: str, platform: Any, address: str | None) -> Lines:
         record.append(said)
         if said[0] in acts:
             acts[said[0]](platform, device)
-    code = program.wait(90)
-    over.cancel()
-    reader.join()
-    program.stdout.close()
-    program.stderr.close()
-    assert code == 0, f"{command} ended with {code}, after {record[-20:]}:\n{''.join(errors)}"
+    code = program.end()
+    assert code == 0, f"{program.command} ended with {code}, after {record[-20:]}:\n{''.join(program.errors)}"
     return record
 
 
@@ -134,7 +108,7 @@ def mended(record: Lines, differences: list[tuple[int, Lines, Lines]]) -> Lines:
     return record
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in PROGRAMS.glob("*.py") if path.stem != "recorder"))
+@pytest.mark.parametrize("name", sorted(path.stem for path in PROGRAMS.glob("*.py") if path.stem not in OTHERS))
 def test_a_program_is_told_the_same_on_the_sidecar(name: str, platform: Any, sidecar: Any) -> None:
     theirs = run_the_vendors(name, platform)
     ours = run(name, platform, sidecar.address)

@@ -20,8 +20,9 @@ from ._filters import matches
 from ._log import Log
 
 _JOIN = 0.1  # seconds without a message after which a new stream takes the place of another, when no message that came by both tells where
-_LINGER = 1.0  # seconds that a stream is read at least after another has taken its place
-_QUIET = 0.3  # and seconds without a message, so that nothing is left in it
+_LINGER = 1.0  # seconds that a stream is read after another has taken its place, when it is not known sooner that it is empty
+_LINGER_LONGEST = 5.0
+_QUIET = 0.3  # seconds without a message after which it is taken to be empty
 
 
 class Arrival(NamedTuple):
@@ -59,6 +60,8 @@ class _Generation(Stream[Any]):
         self.filters = filters
         self.decided = threading.Event()  # granted, or failed
         self.last = time.monotonic()  # when it brought something
+        self.replaced = 0.0  # when another took its place
+        self.spent = False  # it brings nothing more that the other does not
         self.ahead: list[Arrival] = []  # what it brought before it took the place of another
         self.behind: list[Arrival] = []  # what it brought after another took its place, which that one should bring too
         self._owner = owner
@@ -67,6 +70,11 @@ class _Generation(Stream[Any]):
     @property
     def failed(self) -> errors.SidecarError | None:
         return self._final
+
+    def is_over(self, now: float) -> bool:
+        """Whether a stream that was replaced need not be read any more."""
+        since = now - self.replaced
+        return self.spent or since >= _LINGER_LONGEST or (since >= _LINGER and now - self.last >= _QUIET)
 
     def _told(self) -> None:
         if self._feed.granted or self._final is not None:  # type: ignore[attr-defined]
@@ -78,7 +86,6 @@ class _Generation(Stream[Any]):
         if isinstance(items, errors.SidecarError):
             self._owner._broke(self, items)
         else:
-            self.last = time.monotonic()
             self._owner._take(self, items)
 
 
@@ -111,7 +118,7 @@ class Arrivals:
         self._current: _Generation | None = None
         self._joining: _Generation | None = None  # what is to take its place
         self._granted = False  # and may
-        self._retiring: list[tuple[_Generation, float]] = []
+        self._retiring: list[_Generation] = []
         self._seen: set[Arrival] | None = None  # what was delivered while more than one stream is read
         self._wanted: frozenset[str] = frozenset()
         self._ready = threading.Event()  # the first stream is open
@@ -173,8 +180,8 @@ class Arrivals:
         with self._lock:
             if self._granted:
                 self._change_over()
-            left = [one for one, _ in self._retiring] + [one for one in (self._current, self._joining) if one is not None]
-            self._retiring.clear()
+            left = self._retiring + [one for one in (self._current, self._joining) if one is not None]
+            self._retiring = []
         for one in left:
             one.close()
             self._deliver_behind(one)
@@ -186,8 +193,8 @@ class Arrivals:
             current, joining = self._current, self._joining
             if joining is not None and self._granted and all(now - one.last >= _JOIN for one in (current, joining) if one is not None):
                 self._change_over()
-            over = [one for one, until in self._retiring if now >= until and now - one.last >= _QUIET]
-            self._retiring = [(one, until) for one, until in self._retiring if one not in over]
+            over = [one for one in self._retiring if one.is_over(now)]
+            self._retiring = [one for one in self._retiring if one not in over]
         for one in over:
             one.close()
             self._deliver_behind(one)
@@ -258,7 +265,8 @@ class Arrivals:
         old, new = self._current, self._joining
         self._current, self._joining, self._granted = new, None, False
         if old is not None:
-            self._retiring.append((old, time.monotonic() + _LINGER))
+            old.replaced = time.monotonic()
+            self._retiring.append(old)
         if new is not None:
             ahead, new.ahead = new.ahead, []
             for item in ahead:
@@ -279,6 +287,8 @@ class Arrivals:
         """Deliver what only a stream that is closed now has brought."""
         with self._lock:
             for item in stream.behind:
+                if self._seen is not None and item in self._seen:
+                    return  # from here on all comes by the other, in its turn
                 if self._is_wanted(item):
                     self._once(item)
 
@@ -314,17 +324,20 @@ class Arrivals:
                 if isinstance(item, Gap):
                     self.missed += item.missed or 0
                     self._log.error("messages are missing (%s): %s", "unknown how many" if item.missed is None else item.missed, item.detail)
-                elif self._seen is None:
+                    continue
+                if self._seen is not None and not self._is_wanted(item) and (self._granted or stream.replaced):
+                    continue  # unsubscribed from
+                stream.last = time.monotonic()
+                if self._seen is None:
                     self._deliver(item)
                 elif stream is self._joining:
                     stream.ahead.append(item)
                     if self._granted and item in self._seen:
                         self._change_over()
-                elif stream is self._current:
-                    if self._granted and not self._is_wanted(item):
-                        continue  # unsubscribed from
+                elif stream.replaced:
+                    stream.behind.append(item)
+                    stream.spent = stream.spent or item in self._seen
+                else:
                     self._once(item)
                     if self._granted and self._joining is not None and item in self._joining.ahead:
                         self._change_over()
-                else:
-                    stream.behind.append(item)
