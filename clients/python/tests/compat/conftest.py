@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -35,6 +36,7 @@ class Recorded:
     def __init__(self, kit: LinkKit, *left_out: str) -> None:
         self.kit = kit
         self.told: list[tuple[Any, ...]] = []
+        self._by_name: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
         self._changed = threading.Condition()
         for name in CALLBACKS:
             if name not in left_out:
@@ -43,18 +45,19 @@ class Recorded:
     def say(self, *line: Any) -> None:
         with self._changed:
             self.told.append(line)
+            self._by_name[line[0]].append(line[1:])
             self._changed.notify_all()
 
     def of(self, name: str) -> list[tuple[Any, ...]]:
         with self._changed:
-            return [line[1:] for line in self.told if line[0] == name]
+            return list(self._by_name[name])
 
     def wait(self, name: str, count: int = 1, within: float = 30) -> tuple[Any, ...]:
         """Wait until a callback has come `count` times, and return its arguments."""
         deadline = time.monotonic() + within
         with self._changed:
             while True:
-                found = [line[1:] for line in self.told if line[0] == name]
+                found = self._by_name[name]
                 if len(found) >= count:
                     return found[count - 1]
                 assert self._changed.wait(deadline - time.monotonic()), f"{name} did not come {count} times; what came: {self.told[-30:]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import pytest
@@ -12,32 +13,45 @@ from linkkit_sidecar.sandbox.v1 import sandbox_pb2
 
 def test_nothing_is_lost_or_doubled_or_out_of_turn_while_subscriptions_change(recorded, platform, device):
     kit = recorded.online().kit
-    steady = kit.to_full_topic("user/steady/+")
-    kit.subscribe_topic(steady)
+    kit.subscribe_topic(kit.to_full_topic("user/steady"))
     recorded.wait("on_subscribe_topic")
     stop = threading.Event()
-    sent: list[bytes] = []
+    steady: list[int] = []
+    count = 0
 
     def push() -> None:
+        nonlocal count
         while not stop.is_set():
-            payload = str(len(sent)).encode()
-            platform.push(device[0], f"user/steady/{len(sent) % 3}", payload)  # of one QoS: the platform may let others overtake
-            sent.append(payload)
+            count += 1
+            if count % 2:
+                steady.append(count)
+            # Of one QoS: the platform may let others overtake.
+            platform.push(device[0], "user/steady" if count % 2 else f"user/other/{count % 20}", str(count).encode())
 
     pusher = threading.Thread(target=push)
     pusher.start()
-    for i in range(8):
-        topic = kit.to_full_topic(f"user/other/{i}")
-        kit.subscribe_topic(topic)
-        recorded.wait("on_subscribe_topic", i + 2)
-        if i % 2:
-            kit.unsubscribe_topic(topic)
-            recorded.wait("on_unsubscribe_topic", i // 2 + 1)
-    stop.set()
-    pusher.join()
-    recorded.wait("on_topic_message", len(sent))
-    assert [one[1] for one in recorded.of("on_topic_message")] == sent
+    try:
+        for i in range(1, 16):
+            topic = kit.to_full_topic(f"user/other/{i}")
+            kit.subscribe_topic(topic)
+            recorded.wait("on_subscribe_topic", i + 1)
+            if i % 3:
+                kit.unsubscribe_topic(topic)
+                recorded.wait("on_unsubscribe_topic", i - i // 3)
+    finally:
+        stop.set()
+        pusher.join()
+    recorded.until(lambda: len([one for one in got(recorded) if one % 2]) == len(steady))
+    assert [one for one in got(recorded) if one % 2] == steady
+    assert len(got(recorded)) > len(steady)
+    out_of_turn = [pair for pair in itertools.pairwise(got(recorded)) if pair[0] >= pair[1]]
+    # A message of a new topic may come between the platform's answer and the sidecar's news of it.
+    assert len(out_of_turn) <= 2, out_of_turn
     assert kit._arrivals.missed == 0
+
+
+def got(recorded):
+    return [int(one[1]) for one in recorded.of("on_topic_message")]
 
 
 def test_filters_that_overlap_bring_a_message_once(recorded, platform, device):

@@ -218,15 +218,24 @@ def test_destroying_ends_an_attempt(make, configured):
         assert [one.wanted for one in client.list_devices()] == [False]
 
 
-def test_somebody_else_may_disconnect_the_device_and_the_program_connect_it_again(recorded, configured, device):
+def test_somebody_else_may_disconnect_or_forget_the_device_and_the_program_connect_it_again(recorded, configured, device):
     recorded.online()
     with SidecarClient(configured.address, device=device[0]) as client:
         client.disconnect()
         assert recorded.wait("on_disconnect") == (0, None)
         assert recorded.kit.connect_async() == 0
         assert recorded.wait("on_connect", 2) == (0, 0, None)
+        recorded.kit.subscribe_topic(device[0].topic("user/get"))
+        recorded.wait("on_subscribe_topic")
         client.forget_device(device[0], force=True)
         assert recorded.wait("on_disconnect", 2)[0] in (0, 7)
+        recorded.until(recorded.kit._session.over.is_set)
+        assert recorded.kit.connect_async() == 0
+        assert recorded.wait("on_connect", 3) == (0, 0, None)
+        assert recorded.kit.publish_topic(device[0].topic("user/update"), "x")[0] == 0
+        assert recorded.kit.subscribe_topic(device[0].topic("user/get"))[0] == 0
+        recorded.wait("on_publish_topic")
+        recorded.wait("on_subscribe_topic", 2)
 
 
 def test_connecting_twice_says_so(make):

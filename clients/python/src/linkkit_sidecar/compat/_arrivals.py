@@ -19,7 +19,7 @@ from linkkit_sidecar.v1 import messaging_pb2
 from ._filters import matches
 from ._log import Log
 
-_JOIN = 0.1  # seconds without a message after which a new stream takes the place of another, when no message that came by both tells where
+_JOIN = 0.1  # seconds of silence of a stream after which another takes its place, when no message that came by both tells where
 _LINGER = 1.0  # seconds that a stream is read after another has taken its place, when it is not known sooner that it is empty
 _LINGER_LONGEST = 5.0
 _QUIET = 0.3  # seconds without a message after which it is taken to be empty
@@ -62,7 +62,8 @@ class _Generation(Stream[Any]):
         self.last = time.monotonic()  # when it brought something
         self.replaced = 0.0  # when another took its place
         self.spent = False  # it brings nothing more that the other does not
-        self.ahead: list[Arrival] = []  # what it brought before it took the place of another
+        self.ahead: dict[Arrival, None] = {}  # what it brought before it took the place of another
+        self.held: list[Arrival] = []  # what it brought while another was about to take its place
         self.behind: list[Arrival] = []  # what it brought after another took its place, which that one should bring too
         self._owner = owner
         super().__init__(*rest)
@@ -70,6 +71,10 @@ class _Generation(Stream[Any]):
     @property
     def failed(self) -> errors.SidecarError | None:
         return self._final
+
+    @property
+    def granted(self) -> bool:
+        return self.decided.is_set() and self._final is None
 
     def is_over(self, now: float) -> bool:
         """Whether a stream that was replaced need not be read any more."""
@@ -93,7 +98,7 @@ class Arrivals:
     """Delivers each message once and in its order, whatever is subscribed to and unsubscribed from meanwhile.
 
     A stream of the sidecar's has one set of filters, and a filter that is refused ends it. So a change opens another stream beside the one
-    that runs, and waits for its filters to be granted. It takes the other's place at the first message that comes by both, or when both are
+    that runs, and waits for its filters to be granted. It takes the other's place at the first message that comes by both, or when the other is
     silent for a moment; the other is read on until it is surely empty. One stream, and not one for each filter, because only within a
     stream there is an order.
 
@@ -118,9 +123,11 @@ class Arrivals:
         self._current: _Generation | None = None
         self._joining: _Generation | None = None  # what is to take its place
         self._granted = False  # and may
+        self._granted_at = 0.0
         self._retiring: list[_Generation] = []
         self._seen: set[Arrival] | None = None  # what was delivered while more than one stream is read
         self._wanted: frozenset[str] = frozenset()
+        self._wanted_topics: dict[str, bool] = {}  # what matches was found to say of them
         self._ready = threading.Event()  # the first stream is open
         self._closed = threading.Event()
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -190,8 +197,8 @@ class Arrivals:
         """Do what is due."""
         now = time.monotonic()
         with self._lock:
-            current, joining = self._current, self._joining
-            if joining is not None and self._granted and all(now - one.last >= _JOIN for one in (current, joining) if one is not None):
+            silent_since = max(self._granted_at, self._current.last if self._current is not None else 0.0)
+            if self._joining is not None and self._granted and now - silent_since >= _JOIN:
                 self._change_over()
             over = [one for one in self._retiring if one.is_over(now)]
             self._retiring = [one for one in self._retiring if one not in over]
@@ -233,7 +240,7 @@ class Arrivals:
         filters = self._base | wanted
         if not filters:
             with self._lock:
-                self._wanted = wanted
+                self._want(wanted)
                 self._change_over()
             return None
         try:
@@ -248,9 +255,9 @@ class Arrivals:
         failed = opened.failed if opened.decided.is_set() else errors.ClientClosedError("the program has ended the link")
         if failed is None:
             with self._lock:
-                self._wanted, self._granted = wanted, True
-                if any(one in self._seen for one in opened.ahead):
-                    self._change_over()
+                self._want(wanted)
+                self._granted, self._granted_at = True, time.monotonic()
+                self._change_over_at_what_both_have()
             return None
         with self._lock:
             self._joining = None
@@ -260,17 +267,34 @@ class Arrivals:
             self._log.error("topic filters were not granted: %s", failed)
         return failed
 
+    def _want(self, filters: frozenset[str]) -> None:
+        """Note what is wanted beside the base. The lock is held."""
+        self._wanted = filters
+        self._wanted_topics.clear()
+
+    def _change_over_at_what_both_have(self) -> None:
+        """Let the stream that is joining take its place if it is known where it goes on. The lock is held."""
+        old, new, seen = self._current, self._joining, self._seen
+        if old is None or new is None or not self._granted or seen is None:
+            return
+        if any(item in new.ahead for item in old.held) or any(item in seen for item in new.ahead):
+            self._change_over()
+
     def _change_over(self) -> None:
         """Let the stream that is joining take the place of the current one. The lock is held."""
         old, new = self._current, self._joining
         self._current, self._joining, self._granted = new, None, False
+        ahead = {} if new is None else new.ahead
         if old is not None:
+            at = next((at for at, item in enumerate(old.held) if item in ahead), len(old.held))
+            for item in old.held[:at]:
+                self._once(item)
+            old.behind += old.held[at:]
             old.replaced = time.monotonic()
             self._retiring.append(old)
-        if new is not None:
-            ahead, new.ahead = new.ahead, []
-            for item in ahead:
-                self._once(item)
+        for item in ahead:
+            self._once(item)
+        ahead.clear()
 
     def _once(self, item: Arrival) -> None:
         """Deliver a message that may have come by another stream. The lock is held."""
@@ -281,7 +305,12 @@ class Arrivals:
         self._deliver(item)
 
     def _is_wanted(self, item: Arrival) -> bool:
-        return any(matches(one, item.topic) for one in self._base | self._wanted)
+        known = self._wanted_topics.get(item.topic)
+        if known is None:
+            if len(self._wanted_topics) >= 1000:
+                self._wanted_topics.clear()
+            known = self._wanted_topics[item.topic] = any(matches(one, item.topic) for one in self._base | self._wanted)
+        return known
 
     def _deliver_behind(self, stream: _Generation) -> None:
         """Deliver what only a stream that is closed now has brought."""
@@ -301,7 +330,9 @@ class Arrivals:
                 return
             self._current = None
         broken.close()
-        wanted, self._wanted = self._wanted, frozenset()
+        wanted = self._wanted
+        with self._lock:
+            self._want(frozenset())
         self._log.error("the subscriptions broke and are made anew; messages may be missing: %s", error)
         if isinstance(error, errors.NotFoundError):
             return  # the device was forgotten
@@ -309,6 +340,7 @@ class Arrivals:
             return
         if isinstance(error, errors.CallerError):
             self._base = frozenset()
+            self._wanted_topics.clear()
         for one in sorted(wanted):
             if self._change(self._wanted.union([one])) is not None:
                 self._log.error("topic filter %s is not subscribed to any more", one)
@@ -331,13 +363,13 @@ class Arrivals:
                 if self._seen is None:
                     self._deliver(item)
                 elif stream is self._joining:
-                    stream.ahead.append(item)
-                    if self._granted and item in self._seen:
-                        self._change_over()
+                    stream.ahead[item] = None
+                    self._change_over_at_what_both_have()
                 elif stream.replaced:
                     stream.behind.append(item)
                     stream.spent = stream.spent or item in self._seen
+                elif self._joining is not None and self._joining.granted:
+                    stream.held.append(item)
+                    self._change_over_at_what_both_have()
                 else:
                     self._once(item)
-                    if self._granted and self._joining is not None and item in self._joining.ahead:
-                        self._change_over()

@@ -50,6 +50,7 @@ class Kit:
         self._outgoing: Outgoing | None = None
         self._session: Session | None = None
         self._arrivals: Arrivals | None = None
+        self._forgotten = False  # by the sidecar, and with the device all streams of it
         self._stored = configuration.stored
         self._set_up = False
         self._enabled = False
@@ -64,6 +65,10 @@ class Kit:
     # The beginning and the end of a link.
 
     def _begin(self) -> None:
+        if self._forgotten:
+            self._end()
+            self._close_client()
+            self._forgotten = False
         if self._client is None:
             self._client = SidecarClient(configuration.address, device=self._device, start_timeout=1.0, resume_timeout=None)
             publisher = self._client.publisher(window=1 << 30)
@@ -105,6 +110,9 @@ class Kit:
 
     def _close(self) -> None:
         self._callbacks.stop()
+        self._close_client()
+
+    def _close_client(self) -> None:
         if self._outgoing is not None:
             self._outgoing.close()
         if self._client is not None:
@@ -122,9 +130,18 @@ class Kit:
         self._move(_State.CONNECTING, _State.DISCONNECTING)
 
     def _is_wanted(self) -> None:
-        if self._arrivals is None and self._client is not None and self._session is not None:
+        if self._arrivals is None and self._client is not None:
             base = unasked(self._device) if self._login.system_topics else ()
-            self._arrivals = Arrivals(self._client, self._device, base, configuration.max_waiting, self._session.arrived, self._log)
+            self._arrivals = Arrivals(self._client, self._device, base, configuration.max_waiting, self._hand_over, self._log)
+
+    def _hand_over(self, arrival: Arrival) -> None:
+        session = self._session
+        if session is not None:
+            session.arrived(arrival)
+
+    def _is_forgotten(self) -> None:
+        self._forgotten = True
+        self._move(_State.DISCONNECTED)
 
     def _wait_ready(self) -> None:
         if self._arrivals is not None:

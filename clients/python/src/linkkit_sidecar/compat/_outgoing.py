@@ -110,8 +110,12 @@ class Outgoing:
         again, self._again = self._again, deque()
         for number in again:
             message = self._under_way.get(number)
-            if message is not None:
+            if message is None:
+                continue
+            try:
                 self._publisher.send(message, partial(self._settled, number, True), self._stored, None)
+            except errors.SidecarError as error:
+                self._failed(number, error)
 
     def forget(self) -> None:
         """Give up what waits for the next link: the program has ended this one."""
