@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from linkkit_sidecar import Device, LinkState, SidecarClient
+from linkkit_sidecar import AttemptFailed, Device, LinkState, SidecarClient
 from linkkit_sidecar.compat._login import STORED
 from linkkit_sidecar.compat.linkkit import LinkKit
 from linkkit_sidecar.sandbox.v1 import sandbox_pb2
@@ -155,12 +155,25 @@ def test_messages_can_be_stored_while_the_device_is_offline(make, configured, pl
     platform.console.DisableDevice(sandbox_pb2.DisableDeviceRequest(device=platform.named(device[0])), timeout=10)
     recorded.wait("on_disconnect")
     assert recorded.kit.check_state() is not State.CONNECTED
-    rc, number = recorded.kit.publish_topic(device[0].topic("user/update"), "kept")
-    assert rc == 0
+    results = [recorded.kit.publish_topic(device[0].topic("user/update"), str(i)) for i in range(100)]  # more than max_queued_message
+    assert [rc for rc, _ in results] == [0] * 100
     assert recorded.of("on_publish_topic") == []
     platform.console.EnableDevice(sandbox_pb2.EnableDeviceRequest(device=platform.named(device[0])), timeout=10)
-    assert recorded.wait("on_publish_topic") == (number, None)
-    assert platform.published(device[0]) == [b"kept"]
+    recorded.wait("on_publish_topic", 100)
+    assert recorded.of("on_publish_topic") == [(number, None) for _, number in results]
+    assert platform.published(device[0]) == [str(i).encode() for i in range(100)]
+
+
+def test_what_was_stored_outlives_the_program(make, configured, platform, device):
+    configured.stored = True
+    recorded = make().online()
+    platform.console.DisableDevice(sandbox_pb2.DisableDeviceRequest(device=platform.named(device[0])), timeout=10)
+    recorded.wait("on_disconnect")
+    assert recorded.kit.publish_topic(device[0].topic("user/update"), "kept")[0] == 0
+    recorded.kit.destruct()
+    platform.console.EnableDevice(sandbox_pb2.EnableDeviceRequest(device=platform.named(device[0])), timeout=10)
+    make().online()
+    recorded.until(lambda: platform.published(device[0]) == [b"kept"])
 
 
 def test_without_that_a_message_is_not_taken_while_the_device_is_offline(recorded, device):
@@ -204,6 +217,19 @@ def test_a_callback_that_raises_ends_nothing(make, caplog):
     recorded.until(lambda: "on_publish_topic raised" in caplog.text)
     assert "on_connect raised" in caplog.text
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_the_wait_between_attempts_is_the_sidecars_and_keeps_to_its_bounds(make, configured, device):
+    recorded = make(mqtt={"port": 1, "auto_reconnect_min_sec": 1, "auto_reconnect_max_sec": 1})
+    recorded.kit.connect_async()
+    recorded.wait("on_connect", 3)
+    with SidecarClient(configured.address, device=device[0]) as client, client.events() as events:
+        waits = []
+        while len(waits) < 3:
+            event = events.next(10)
+            if isinstance(event, AttemptFailed):
+                waits.append((event.next_attempt_time - event.time).total_seconds())
+    assert all(wait <= 1.1 for wait in waits), waits
 
 
 def test_destroying_ends_an_attempt(make, configured):
@@ -329,8 +355,9 @@ def test_a_refused_registration_is_told_of_at_once(make, platform):
         assert recorded.kit.check_state() is State.DISCONNECTED
 
 
-def test_a_registration_that_does_not_reach_the_platform_goes_on(make, platform):
-    recorded = make(**new_device(platform), auth_type="register", mqtt={"port": 1})
+@pytest.mark.parametrize("auth_type", ["register", "regnwl", None])
+def test_a_registration_that_does_not_reach_the_platform_goes_on(make, platform, auth_type):
+    recorded = make(**new_device(platform), auth_type=auth_type, mqtt={"port": 1})
     recorded.kit.connect_async()
     assert recorded.wait("on_connect", 2) == (0, 9, None)
 

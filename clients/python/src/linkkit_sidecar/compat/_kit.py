@@ -72,9 +72,8 @@ class Kit:
         if self._client is None:
             self._client = SidecarClient(configuration.address, device=self._device, start_timeout=1.0, resume_timeout=None)
             publisher = self._client.publisher(window=1 << 30)
-            self._outgoing = Outgoing(
-                publisher, self._log, lambda: self._callbacks.put(self._tell_published), self._options.max_queued_message, self._stored
-            )
+            limit = 0 if self._stored else self._options.max_queued_message  # the sidecar's outbox has bounds of its own
+            self._outgoing = Outgoing(publisher, self._log, lambda: self._callbacks.put(self._tell_published), limit, self._stored)
             _kits.add(self)
         where = self._place.arguments(self._options)
         connect = {**where, "mqtt": self._options.mqtt(), "reconnect": self._options.reconnect()}
@@ -298,4 +297,4 @@ def _flush() -> None:
     """Let messages go out that a program handed over just before its end."""
     for kit in list(_kits):
         if kit._outgoing is not None and kit._client is not None:
-            kit._outgoing.flush(5.0)
+            kit._outgoing.flush(1.0 if kit._stored else 5.0)

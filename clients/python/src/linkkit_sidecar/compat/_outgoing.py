@@ -131,8 +131,8 @@ class Outgoing:
             self._log.warning("%s", error)
 
     def close(self) -> None:
-        """Wait a moment for receipts, then end."""
-        self._publisher.close(0 if self._stored else 1.0)
+        """Wait a moment for receipts, then end. What is STORED and under way is with the sidecar by then."""
+        self._publisher.close(1.0)
 
 
 def to_bytes(payload: Any) -> bytes:

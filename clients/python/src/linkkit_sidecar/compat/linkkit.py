@@ -144,7 +144,8 @@ class LinkKit(Kit, ToCome):
             keep_alive: 30 to 1200 seconds.
             clean_session: Start without the session that the platform kept.
             max_inflight_message: Messages of QoS 1 under way at once; 0 is 65535.
-            max_queued_message: Messages of QoS 1 without acknowledgement; beyond them publish_topic returns -4. 0 is without a bound.
+            max_queued_message: Messages of QoS 1 without acknowledgement; beyond them publish_topic returns -4. 0 is without a bound, and
+                so is it when messages are stored.
             auto_reconnect_min_sec: The shortest wait between attempts, 1 to 7200 seconds.
             auto_reconnect_max_sec: The longest.
             cadata: PEM certificates to trust, beside the platform's roots.
