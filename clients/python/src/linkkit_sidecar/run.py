@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import NoReturn
 
+from .compat import configuration
 from .compat import linkkit as ours
-from .compat._configuration import configuration
 
 _OWN_FRAMES = (__file__, runpy.__file__)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from linkkit_sidecar.compat._configuration import Configuration, configuration
+from linkkit_sidecar.compat import Configuration, configuration
 from linkkit_sidecar.compat.linkkit import LinkKit
 
 CALLBACKS = (

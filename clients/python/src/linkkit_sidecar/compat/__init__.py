@@ -2,3 +2,7 @@
 
 A program needs no import of this: ``python -m linkkit_sidecar.run app.py`` lets its ``from linkkit import linkkit`` mean this package.
 """
+
+from ._configuration import Configuration, configuration
+
+__all__ = ["Configuration", "configuration"]

@@ -182,8 +182,12 @@ class Arrivals:
             except queue.Empty:
                 self._tend()
                 continue
-            if job is not None:
+            if job is None:
+                continue
+            try:
                 job()
+            except errors.ClientClosedError:
+                return  # and with the client all streams
         with self._lock:
             if self._granted:
                 self._change_over()
@@ -261,6 +265,10 @@ class Arrivals:
             return None
         with self._lock:
             self._joining = None
+            if self._current is not None:
+                for item in self._current.held:
+                    self._once(item)
+                self._current.held.clear()
         opened.close()
         self._tend()
         if not self._closed.is_set():

@@ -88,6 +88,7 @@ class Session:
         self._owner = owner
         self._log = log
         self._lock = threading.RLock()  # orders what is told
+        self._asking = threading.Lock()  # orders connecting and disconnecting
         self._up = False
         self._lost_ns = 0  # when the last link was lost
         self._held: list[Arrival] | None = []  # what came on a link that the owner does not know of yet; None while it is up
@@ -105,8 +106,8 @@ class Session:
         self._thread.start()
 
     def again(self) -> None:
-        """Ask the sidecar again, for a device that somebody else has disconnected."""
-        self._ask()
+        """Have the sidecar asked again, for a device that somebody else has disconnected."""
+        self.released, self._retry = False, time.monotonic()
 
     def reconnect(self) -> None:
         """Close the link and make it anew."""
@@ -119,11 +120,12 @@ class Session:
     def stop(self, settle: Callable[[], None]) -> None:
         """End the link and the session. `settle` is called between the link's end and its being told."""
         self._stopping.set()
-        if self._wanted:
-            try:
-                self._client.disconnect(self._login.device)
-            except errors.SidecarError as error:
-                self._log.error("the sidecar was not told to disconnect: %s", error)
+        with self._asking:  # so that no wish to connect follows
+            if self._wanted:
+                try:
+                    self._client.disconnect(self._login.device)
+                except errors.SidecarError as error:
+                    self._log.error("the sidecar was not told to disconnect: %s", error)
         settle()
         self._down(0)
         with self._lock:
@@ -153,8 +155,11 @@ class Session:
             self._follow()
         except _Over:
             pass
-        except errors.ClientClosedError:
-            pass
+        except errors.SidecarError as error:
+            if not self._stopping.is_set():
+                self._log.error("what becomes of the device is not known any more: %s. %s", error, error.advice)
+                self._down(RC_LOST)
+                self._owner._is_unusable(RC_SETUP)
         except Exception:
             self._log.exception("the link's thread has failed")
         finally:
@@ -218,12 +223,11 @@ class Session:
         return True
 
     def _ask(self) -> None:
-        with self._lock:
-            self._retry, self.released = None, False
+        with self._asking:
             if self._stopping.is_set():
                 raise _Over
-            self._wanted = True
-        self._client.connect(self._login.device, credential=self._login.credential(), wait=ConnectWait.NONE, replace=True, **self._connect)
+            self._retry, self.released, self._wanted = None, False, True
+            self._client.connect(self._login.device, credential=self._login.credential(), wait=ConnectWait.NONE, replace=True, **self._connect)
         self._owner._is_wanted()
 
     def _follow(self) -> None:
@@ -289,6 +293,7 @@ class Session:
             self._is_up(status.session_present)
             return
         self._down(_rc(status.last_cause), status.last_cause_time)
+        self.released = status.state is LinkState.IDLE and not self._forced
         if status.state in (LinkState.WAITING, LinkState.REJECTED):
             self._log.error("the device is not online: %s", status.last_detail)
             self._not_up(_CODES.get(status.last_cause, RC_SOCKET), status.state is LinkState.WAITING)
