@@ -164,7 +164,7 @@ def test_publishing(recorded, platform, device):
     assert kit.publish_topic(topic, "zero", 0) == (0, 2)
     recorded.wait("on_publish_topic", 2)
     assert sorted(recorded.of("on_publish_topic")) == [(1, None), (2, None)]
-    assert len(platform.published(device[0])) == 2
+    recorded.until(lambda: len(platform.published(device[0])) == 2)
 
 
 def test_what_the_sidecar_does_not_take_is_logged(recorded, caplog):

@@ -48,7 +48,7 @@ class Outgoing:
         """The next number of a message, or of a request to subscribe."""
         return next(self._numbers) % 65535 + 1
 
-    def publish(self, topic: str, payload: bytes, qos: int, told: bool = True) -> int | None:
+    def publish(self, topic: str, payload: bytes, qos: int, told: bool = True, now: bool = False) -> int | None:
         """Hand a message over and return its number; None when it is not taken.
 
         Args:
@@ -56,13 +56,15 @@ class Outgoing:
             payload: The payload.
             qos: 0 or 1.
             told: Its number is to come out of `take_done`.
+            now: It is of use only now: it is not STORED.
         """
         under_way = self._under_way
         if qos and self._limit and len(under_way) >= self._limit:
             self._log.error("a message to %s was not taken: %d are without acknowledgement, which is max_queued_message", topic, self._limit)
             return None
         number = next(self._numbers) % 65535 + 1
-        if self._stored:
+        stored = self._stored and not now
+        if stored:
             message = messaging_pb2.OutgoingMessage(topic=topic, payload=payload, qos=qos, assurance=_STORED)
         else:
             message = messaging_pb2.OutgoingMessage(topic=topic, payload=payload, qos=qos)
@@ -72,7 +74,7 @@ class Outgoing:
                 return None
             under_way[number] = message
         try:
-            self._publisher.send(message, partial(self._settled, number, told), self._stored, 0)
+            self._publisher.send(message, partial(self._settled, number, told), stored, 0)
         except errors.SidecarError as error:
             under_way.pop(number, None)
             self._log.error("a message to %s was not taken: %s", topic, error)

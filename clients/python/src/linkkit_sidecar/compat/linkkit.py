@@ -496,7 +496,7 @@ class LinkKit(Kit, ToCome):
             return 1, None
         if self._state is not _CONNECTED:
             return _NO_CONNECTION, self._outgoing.number()
-        return 0, self._outgoing.publish(topic, to_bytes(response), 0)
+        return 0, self._outgoing.publish(topic, to_bytes(response), 0, now=True)
 
     # Raw data.
 
@@ -522,7 +522,7 @@ class LinkKit(Kit, ToCome):
             return _DISCONNECTED
         topic = f"/sys/{self._device.product_key}/{self._device.device_name}/thing/model/{end}"
         data = to_bytes(payload)
-        return 0 if len(data) <= MAX_PAYLOAD and self._outgoing.publish(topic, data, 0, told=False) is not None else 1
+        return 0 if len(data) <= MAX_PAYLOAD and self._outgoing.publish(topic, data, 0, told=False, now=True) is not None else 1
 
     # What the vendor's class has given up.
 
