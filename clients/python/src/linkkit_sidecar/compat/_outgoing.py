@@ -151,4 +151,4 @@ def to_bytes(payload: Any) -> bytes:
         return bytes(payload)
     if isinstance(payload, (str, int, float)):
         return str(payload).encode()
-    raise TypeError("payload must be a string, bytearray, int, float or None.")
+    raise TypeError(f"a payload of type {type(payload).__name__}: give bytes, str, a number or None")

@@ -528,23 +528,23 @@ class LinkKit(Kit, ToCome):
 
     def config_http2(self, endpoint: Any = None) -> Any:
         """Not supported, as in the vendor's class."""
-        raise _StateError("not supported any more")
+        raise _StateError("the vendor has given this up, and so it is not supported")
 
     def get_h2_endpoint(self) -> Any:
         """Not supported, as in the vendor's class."""
-        raise _StateError("not supported any more")
+        raise _StateError("the vendor has given this up, and so it is not supported")
 
     def get_actual_h2_endpoint(self) -> Any:
         """Not supported, as in the vendor's class."""
-        raise _StateError("not supported any more")
+        raise _StateError("the vendor has given this up, and so it is not supported")
 
     def upload_file_sync(self, local_filename: Any, remote_filename: Any = None, over_write: bool = True, timeout: Any = None) -> Any:
         """Not supported, as in the vendor's class."""
-        raise _StateError("not supported any more")
+        raise _StateError("the vendor has given this up, and so it is not supported")
 
     def upload_file_async(self, local_filename: Any, remote_filename: Any = None, over_write: bool = True) -> Any:
         """Not supported, as in the vendor's class."""
-        raise _StateError("not supported any more")
+        raise _StateError("the vendor has given this up, and so it is not supported")
 
 
 def _check_filter(name: str) -> None:
