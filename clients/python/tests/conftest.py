@@ -30,6 +30,11 @@ class Platform(Sandbox):
     def __init__(self) -> None:
         super().__init__()
         self.console: sandbox_pb2_grpc.SandboxServiceStub = self._stub
+        self.ca_pem = self.tls.ca_pem
+
+    def port(self, door: str) -> int:
+        """Where it listens: "mqtt", without TLS, "mqtts" or "https"."""
+        return int(self._process.ready[door].rpartition(":")[2])
 
     def device(self, secret: bool = True) -> tuple[Device, DeviceSecret]:
         made = self.new_device(generate_secret=secret)

@@ -97,8 +97,12 @@ class Publisher:
             ClientClosedError: The publisher was closed.
             SidecarError: The publisher cannot go on.
         """
-        message = _convert.outgoing(topic, payload, qos, assurance, ttl, priority, key)
         future: Future[models.Receipt] = Future()
+        self._send(_convert.outgoing(topic, payload, qos, assurance, ttl, priority, key), _settle(future), wait_end, timeout)
+        return future
+
+    def _send(self, message: messaging_pb2.OutgoingMessage, settle: Settle, to_end: bool, timeout: float | None) -> None:
+        """Queue a message. `settle` is called on the publisher's thread, and must not block."""
         self._origin.check()
         with self._lock:
             if len(self._pending) >= self._window and not self._wait_room(lambda: len(self._pending) < self._window or self._closing, timeout):
@@ -107,10 +111,9 @@ class Publisher:
                 raise self._failure
             if self._closing:
                 raise errors.ClientClosedError("the publisher is closed")
-            self._pending.add(message, _settle(future), wait_end)
+            self._pending.add(message, settle, to_end)
             if self._pending.queued == 1:
                 self._work.notify()
-        return future
 
     def _wait_room(self, enough: Callable[[], bool], timeout: float | None) -> bool:
         """Wait, with the lock, until there is room enough, and tell whether it came in time."""

@@ -363,7 +363,7 @@ def test_a_registration_that_does_not_reach_the_platform_goes_on(make, platform,
 
 
 def test_registering_over_https_goes_on_to_connect(make, platform, device, monkeypatch):
-    port = int(platform.ready["https"].rpartition(":")[2])
+    port = platform.port("https")
     monkeypatch.setattr(
         "linkkit_sidecar.compat._options.Place.registration",
         lambda place, arguments: {**arguments, "endpoint": type(arguments["endpoint"])(host="localhost", port=port)},
@@ -415,7 +415,7 @@ def test_settings_arrive(make, platform, device, configured):
 
 
 def test_plain_tcp_and_an_address_with_a_verified_name(make, platform, device):
-    port = int(platform.ready["mqtt"].rpartition(":")[2])
+    port = platform.port("mqtt")
     recorded = make(host_name="127.0.0.1", mqtt={"secure": "", "port": port}).online()
     assert recorded.kit.get_actual_endpoint() == "127.0.0.1"
     recorded.kit.disconnect()

@@ -74,7 +74,7 @@ class Outgoing:
                 return None
             under_way[number] = message
         try:
-            self._publisher.send(message, partial(self._settled, number, told), stored, 0)
+            self._publisher._send(message, partial(self._settled, number, told), stored, 0)
         except errors.SidecarError as error:
             under_way.pop(number, None)
             self._log.error("a message to %s was not taken: %s", topic, error)
@@ -115,7 +115,7 @@ class Outgoing:
             if message is None:
                 continue
             try:
-                self._publisher.send(message, partial(self._settled, number, True), self._stored, None)
+                self._publisher._send(message, partial(self._settled, number, True), self._stored, None)
             except errors.SidecarError as error:
                 self._failed(number, error)
 
