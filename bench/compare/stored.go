@@ -3,6 +3,9 @@ package compare
 import (
 	"os"
 	"strings"
+	"time"
+
+	pb "github.com/linkkit-sidecar/linkkit-sidecar/gen/linkkit_sidecar/v1"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/bench/lab"
 	"github.com/linkkit-sidecar/linkkit-sidecar/bench/program"
@@ -34,8 +37,8 @@ func stored(l *lab.Lab) ([]Side, error) {
 	}
 	return []Side{
 		{"fsync", func() (program.Figures, error) { return l.RunOurs(p, "fsync") }},
-		{"sidecar", profiled(l, sidecar, at(p, sidecar.Address), "grpc-publish")},
-		{"counted", countingSyncs(l, at(p, counted.Address))},
+		{"sidecar", drained(l, sidecar, profiled(l, sidecar, at(p, sidecar.Address), "grpc-publish"))},
+		{"counted", countingSyncs(l, drained(l, counted, profiled(l, counted, at(p, counted.Address), "grpc-publish")))},
 	}, nil
 }
 
@@ -55,7 +58,7 @@ func storedSlow(l *lab.Lab) ([]Side, error) {
 			under := tracing(os.DevNull, slowly...)
 			return l.Run(l.Command(p, under[0], append(under[1:], alone.Args[:len(alone.Args)-1]...)...))
 		}},
-		{"sidecar", countingSyncs(l, at(p, sidecar.Address))},
+		{"sidecar", countingSyncs(l, drained(l, sidecar, profiled(l, sidecar, at(p, sidecar.Address), "grpc-publish")))},
 	}, nil
 }
 
@@ -70,14 +73,31 @@ func at(p program.Params, address string) program.Params {
 	return p
 }
 
-// countingSyncs publishes, and adds how many fsyncs the traced sidecar made meanwhile.
-func countingSyncs(l *lab.Lab, p program.Params) func() (program.Figures, error) {
+// drained waits, after something was stored, until all of it has been sent, and tells how long that took.
+func drained(l *lab.Lab, s *lab.Sidecar, run func() (program.Figures, error)) func() (program.Figures, error) {
+	return func() (program.Figures, error) {
+		f, err := run()
+		if err != nil {
+			return nil, err
+		}
+		began := time.Now()
+		err = l.Await("the end of the outbox", 2*time.Minute, func() (bool, error) {
+			r, err := s.Devices.GetDevice(l.Context(), &pb.GetDeviceRequest{})
+			return r.GetStatus().GetQueue().GetStoredMessages() == 0, err
+		})
+		f["seconds_to_drain"] = time.Since(began).Seconds()
+		return f, err
+	}
+}
+
+// countingSyncs adds how many fsyncs the traced sidecar made meanwhile.
+func countingSyncs(l *lab.Lab, run func() (program.Figures, error)) func() (program.Figures, error) {
 	return func() (program.Figures, error) {
 		before, err := syncs(l)
 		if err != nil {
 			return nil, err
 		}
-		f, err := l.RunOurs(p, "grpc-publish")
+		f, err := run()
 		if err != nil {
 			return nil, err
 		}

@@ -89,7 +89,7 @@ func (l *Lab) Connect(s *Sidecar, devices, inflight int) error {
 				Device:   &pb.Device{ProductKey: ProductKey, DeviceName: name},
 				Endpoint: &pb.Endpoint{Host: "localhost", Port: uint32(l.Broker.Port)},
 				Credential: &pb.ConnectRequest_MqttCredential{MqttCredential: &pb.MqttCredential{
-					ClientId: name, Username: name + "&" + ProductKey, Password: "any",
+					ClientId: s.name + "-" + name, Username: name + "&" + ProductKey, Password: "any",
 				}},
 				Mqtt: &pb.MqttSettings{MaxInflight: uint32(inflight)},
 			})

@@ -64,9 +64,9 @@ func TestChangesThatShareASyncAreCountedAsOne(t *testing.T) {
 		})
 	}
 	for asked := 0; asked < callers; {
-		db.joining.Lock()
-		asked = len(db.jobs)
-		db.joining.Unlock()
+		db.joining.mu.Lock()
+		asked = len(db.joining.jobs)
+		db.joining.mu.Unlock()
 	}
 	db.mu.Unlock()
 	all.Wait()

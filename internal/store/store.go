@@ -53,9 +53,7 @@ type DB struct {
 
 	figures *figures
 
-	// joining guards jobs, which whoever gets mu next does together. It is taken under mu, not the other way round, and never for long.
-	joining sync.Mutex
-	jobs    []*job
+	joining joining
 }
 
 // Option changes a default of Open.
