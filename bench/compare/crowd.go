@@ -99,11 +99,10 @@ func sidecarCrowd(l *lab.Lab, state string, devices int) (c crowd, err error) {
 	if c.pss, err = s.PSS(); err != nil {
 		return c, err
 	}
-	if err := l.Keep(s, "/debug/pprof/heap", "heap"); err != nil {
-		return c, err
-	}
-	if err := l.Keep(s, "/debug/pprof/goroutine?debug=1", "goroutines"); err != nil {
-		return c, err
+	for name, what := range map[string]string{"heap": "heap", "memory": "heap?debug=1", "goroutines": "goroutine?debug=1"} {
+		if err := l.Keep(s, "/debug/pprof/"+what, name); err != nil {
+			return c, err
+		}
 	}
 	c.goroutines, err = l.Goroutines(s)
 	return c, err

@@ -8,9 +8,9 @@ import (
 	"net/http"
 	_ "net/http/pprof" //nolint:gosec // it is what this command is for
 	"os"
-	"runtime/debug"
 	"time"
 
+	"github.com/linkkit-sidecar/linkkit-sidecar/bench/program"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/cli"
 )
 
@@ -18,7 +18,7 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	ctx := context.Background()
-	http.HandleFunc("/settle", func(http.ResponseWriter, *http.Request) { debug.FreeOSMemory() })
+	http.HandleFunc("/settle", func(http.ResponseWriter, *http.Request) { program.Settle() })
 	if path := os.Getenv("OBSERVE"); path != "" {
 		l, err := new(net.ListenConfig).Listen(ctx, "unix", path)
 		if err != nil {

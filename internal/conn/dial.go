@@ -25,11 +25,12 @@ type dialer struct {
 	now     func() time.Time
 
 	mu      sync.Mutex
-	configs map[TLS]*tls.Config // one for each way of trusting: TLS sessions must not cross from one to another
+	configs map[TLS]*tls.Config         // one for each way of trusting: TLS sessions must not cross from one to another
+	hosts   map[trustedHost]*tls.Config // the same with a server's name, of which there are few: one for each product at most
 }
 
 func newDialer(extraCA []*x509.Certificate) *dialer {
-	return &dialer{extraCA: extraCA, now: time.Now, configs: map[TLS]*tls.Config{}}
+	return &dialer{extraCA: extraCA, now: time.Now, configs: map[TLS]*tls.Config{}, hosts: map[trustedHost]*tls.Config{}}
 }
 
 // greeting is what a server showed of itself.
@@ -62,13 +63,11 @@ func (d *dialer) dial(ctx context.Context, t Target, id device.ID) (net.Conn, gr
 			Detail: "the link to " + address + " is plain TCP: signature and messages are readable on the way",
 		}}}, nil
 	}
-	config, err := d.config(t.TLS)
+	config, err := d.configFor(t.TLS, host)
 	if err != nil {
 		_ = raw.Close()
 		return nil, greeting{}, &Failure{Cause: event.CauseTLSOther, Detail: err.Error(), Err: err}
 	}
-	config = config.Clone() // shares the session cache
-	config.ServerName = host
 	secure := tls.Client(nameCuts{raw}, config)
 	step = trace.Step(ctx, trace.StepTLS, address)
 	if err := secure.HandshakeContext(ctx); err != nil {
@@ -81,10 +80,31 @@ func (d *dialer) dial(ctx context.Context, t Target, id device.ID) (net.Conn, gr
 	return secure, d.greeting(t, secure.ConnectionState(), host, config.RootCAs), nil
 }
 
-// config is the tls.Config for a way of trusting.
-func (d *dialer) config(t TLS) (*tls.Config, error) {
+// trustedHost is a server and whom to trust about it.
+type trustedHost struct {
+	trust TLS
+	name  string
+}
+
+// configFor is the tls.Config for a server, which all devices share that log in there.
+func (d *dialer) configFor(t TLS, name string) (*tls.Config, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if c, known := d.hosts[trustedHost{t, name}]; known {
+		return c, nil
+	}
+	c, err := d.config(t)
+	if err != nil {
+		return nil, err
+	}
+	c = c.Clone() // shares the session cache
+	c.ServerName = name
+	d.hosts[trustedHost{t, name}] = c
+	return c, nil
+}
+
+// config is the tls.Config for a way of trusting. mu is held.
+func (d *dialer) config(t TLS) (*tls.Config, error) {
 	if c, known := d.configs[t]; known {
 		return c, nil
 	}

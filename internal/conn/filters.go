@@ -246,21 +246,28 @@ func (k *Keeper) subscribe(ctx context.Context, l link) error {
 	}
 }
 
-// keepSubscribed does so again whenever the filters change, until ctx ends or the link does.
-func (k *Keeper) keepSubscribed(ctx context.Context, l link) {
-	for {
-		select {
-		case <-k.filters.bell:
-		case <-ctx.Done():
-			return
-		case <-l.Done():
-			return
+// keepSubscribed does so for each note that the filters have changed; stands is called each time that the platform agrees.
+func (k *Keeper) keepSubscribed(ctx context.Context, l link, next func() []struct{}, stands func()) {
+	for notes := next(); len(notes) > 0; notes = next() {
+		if isOver(ctx, l) {
+			continue // what is to be asked, the next link will ask
 		}
 		if err := k.subscribe(ctx, l); err != nil {
 			k.unanswered(ctx, l, err)
-			return
+			continue
 		}
+		stands()
 	}
+}
+
+func isOver(ctx context.Context, l link) bool {
+	select {
+	case <-ctx.Done():
+	case <-l.Done():
+	default:
+		return false
+	}
+	return true
 }
 
 // unanswered ends a link on which a SUBSCRIBE was not answered: what it had asked for would be missed in silence.

@@ -70,6 +70,7 @@ type guard struct {
 
 	mu           sync.Mutex
 	failure      *Failure
+	bury         func(*Failure) // is told of the first failure; may be nil
 	connack      int            // the code seen, -1 before
 	asked        map[uint16]int // SUBSCRIBE packets under way: how many filters each has; or unsubscribe
 	pingUnheard  bool           // a PINGREQ went out and no PINGRESP has come
@@ -86,14 +87,31 @@ func newGuard(c net.Conn) *guard {
 // fail keeps the first failure, closes the connection and returns what Read and Write shall return.
 func (g *guard) fail(f *Failure) error {
 	g.mu.Lock()
+	bury := g.bury
 	if g.failure == nil {
 		g.failure = f
 		close(g.dead)
+	} else {
+		bury = nil
 	}
 	first := g.failure
 	g.mu.Unlock()
+	if bury != nil {
+		bury(first)
+	}
 	_ = g.beneath().Close() // TLS's farewell would wait for a peer that takes no bytes
 	return first
+}
+
+// whenDead has bury called with the first failure: now, if there was one.
+func (g *guard) whenDead(bury func(*Failure)) {
+	g.mu.Lock()
+	g.bury = bury
+	f := g.failure
+	g.mu.Unlock()
+	if f != nil {
+		bury(f)
+	}
 }
 
 // beneath is the connection under TLS, if there is TLS.

@@ -87,10 +87,7 @@ func (k *Keeper) watch(s *Set, w wanted, asked trace.Context) *vigil {
 		k.vigil, k.failure = v, nil
 		st.State, st.Wanted, st.Endpoint, st.Attempt = event.Connecting, true, v.address, 0
 	})
-	s.work.Go(func() {
-		defer stop(nil)
-		v.keep(ctx)
-	})
+	v.keep(ctx, &s.work, v.connecting())
 	return v
 }
 

@@ -112,7 +112,7 @@ func logIn(ctx context.Context, conn net.Conn, greeted greeting, a attempt) (lin
 		return nil, l.connectFailure(ctx, err)
 	}
 	l.session = token.(*mqtt.ConnectToken).SessionPresent()
-	go l.watch()
+	l.guard.whenDead(l.end)
 	return l, nil
 }
 
@@ -137,16 +137,8 @@ func (l *mqttLink) options(a attempt) *mqtt.ClientOptions {
 	return o
 }
 
-// watch ends the link when the guard fails although the library has not noticed: a handler that blocks hides a loss from it, and of a
-// ping that could not be written it takes no note.
-func (l *mqttLink) watch() {
-	select {
-	case <-l.guard.dead:
-		l.end(l.guard.Failure())
-	case <-l.done:
-	}
-}
-
+// end ends the link. The guard does it when it fails, although the library may not have noticed: a handler that blocks hides a loss from
+// it, and of a ping that could not be written it takes no note.
 func (l *mqttLink) end(f *Failure) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

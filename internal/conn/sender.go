@@ -3,7 +3,6 @@ package conn
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
@@ -36,42 +35,37 @@ type sender struct {
 	k       *Keeper
 	l       link
 	traced  trace.Link
-	slots   chan struct{}      // one for each message that may be under way
-	flights chan flight        // in the order in which they were sent
-	settled chan *outbox.Entry // those of the outbox that have landed
-	turn    bool               // whether it is the outbox's
+	slots   chan struct{}          // one for each message that may be under way
+	flights errands[flight]        // in the order in which they were sent
+	settled errands[*outbox.Entry] // those of the outbox that have landed
+	turn    bool                   // whether it is the outbox's
 }
 
 // send runs a sender until ctx ends or the link does. What is under way when ctx ends is waited for, for a while.
 func (k *Keeper) send(ctx context.Context, l link, window int) {
-	s := &sender{
-		k: k, l: l, traced: k.tracedLink(),
-		slots: make(chan struct{}, window), flights: make(chan flight, window), settled: make(chan *outbox.Entry, window),
-	}
-	var landing, settling sync.WaitGroup
-	landing.Go(func() { s.land(ctx) })
-	settling.Go(s.settle)
+	s := &sender{k: k, l: l, traced: k.tracedLink(), slots: make(chan struct{}, window)}
+	s.flights.run = func(next func() []flight) { s.land(ctx, next) }
+	s.settled.run = s.settle
 	k.lanes.ring() // there may be something in the outbox
 	s.loop(ctx)
 	k.lanes.close(ErrNotOnline) // what waits was not sent
-	close(s.flights)
-	landing.Wait()
-	close(s.settled)
-	settling.Wait()
+	s.flights.finish()
+	s.settled.finish()
 }
 
 func (s *sender) loop(ctx context.Context) {
 	defer s.l.More(false)
-	for {
-		if !s.slot(ctx) {
-			return
+	for s.slot(ctx) {
+		for !s.dispatch(ctx) {
+			s.l.More(false)
+			select {
+			case <-s.k.lanes.bell:
+			case <-ctx.Done():
+				return
+			case <-s.l.Done():
+				return
+			}
 		}
-		f, ok := s.take(ctx)
-		if !ok {
-			return
-		}
-		s.k.tally.flying.Add(1)
-		s.flights <- f // has room: there is one for each slot
 	}
 }
 
@@ -92,45 +86,34 @@ func (s *sender) slot(ctx context.Context) bool {
 	return false
 }
 
-// take waits for the next message and hands it to the link.
-func (s *sender) take(ctx context.Context) (flight, bool) {
-	for {
-		if ctx.Err() != nil || s.hasEnded() {
-			return flight{}, false
-		}
-		if f, m, ok := s.next(); ok {
-			if !s.k.shaper.free() {
-				s.l.More(false)
-			}
-			if !s.k.shaper.hold(ctx, len(m.Topic)+len(m.Payload), s.l.Done()) {
-				s.giveBack(f)
-				return flight{}, false
-			}
-			if m.Trace != nil {
-				f.span = s.k.env.tracer.Send(m, s.k.id, s.traced)
-			}
-			s.l.More(true)
-			f.pending, f.qos, f.accepted = s.l.Publish(m.Topic, m.QoS, m.Payload), m.QoS, m.Accepted
-			s.k.env.measures.of(&f).sent.Since(f.accepted)
-			return f, true
-		}
-		s.l.More(false)
-		select {
-		case <-s.k.lanes.bell:
-		case <-ctx.Done():
-		case <-s.l.Done():
-			return flight{}, false
-		}
-	}
-}
-
-func (s *sender) hasEnded() bool {
-	select {
-	case <-s.l.Done():
-		return true
-	default:
+// dispatch hands the next message to the link; it reports false when there is none, or not any more. It stays out of loop, which waits for
+// days in thousands of goroutines and must not have its large frame.
+//
+//go:noinline
+func (s *sender) dispatch(ctx context.Context) bool {
+	if isOver(ctx, s.l) {
 		return false
 	}
+	f, m, ok := s.next()
+	if !ok {
+		return false
+	}
+	if !s.k.shaper.free() {
+		s.l.More(false)
+	}
+	if !s.k.shaper.hold(ctx, len(m.Topic)+len(m.Payload), s.l.Done()) {
+		s.giveBack(f)
+		return false
+	}
+	if m.Trace != nil {
+		f.span = s.k.env.tracer.Send(m, s.k.id, s.traced)
+	}
+	s.l.More(true)
+	f.pending, f.qos, f.accepted = s.l.Publish(m.Topic, m.QoS, m.Payload), m.QoS, m.Accepted
+	s.k.env.measures.of(&f).sent.Since(f.accepted)
+	s.k.tally.flying.Add(1)
+	s.flights.add(f)
+	return true
 }
 
 // next is the message whose turn it is.
@@ -165,19 +148,8 @@ func (s *sender) giveBackStored(e *outbox.Entry) {
 }
 
 // settle takes what has landed out of the outbox: as much at once as has come together.
-func (s *sender) settle() {
-	for e := range s.settled {
-		some := []*outbox.Entry{e}
-		for more := true; more; {
-			select {
-			case e, open := <-s.settled:
-				if more = open; open {
-					some = append(some, e)
-				}
-			default:
-				more = false
-			}
-		}
+func (s *sender) settle(next func() []*outbox.Entry) {
+	for some := next(); len(some) > 0; some = next() {
 		if box := s.k.theOutbox(); box != nil {
 			box.Settle(some)
 		}
@@ -185,34 +157,40 @@ func (s *sender) settle() {
 }
 
 // land waits for what becomes of each message, in their order, and tells. The platform acknowledges in that order too.
-func (s *sender) land(ctx context.Context) {
+func (s *sender) land(ctx context.Context, next func() []flight) {
 	over := make(chan struct{}) // closed when ctx has ended and the wait for the rest has
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(drainTimeout, func() { close(over) }) })
 	defer stop()
 	timer := time.NewTimer(ackTimeout)
 	defer timer.Stop()
-	for f := range s.flights {
-		timer.Reset(ackTimeout)
-		err := s.outcome(f, over, timer.C)
-		f.span.End(traceKind(err), err)
-		s.k.tally.flying.Add(-1)
-		if err == nil {
-			s.k.tally.sent.Add(1)
-			if f.qos > 0 { // nobody acknowledges the others
-				s.k.env.measures.of(&f).acknowledged.Since(f.accepted)
-			}
-		} else {
-			s.k.tally.unknown.Add(1)
+	for some := next(); len(some) > 0; some = next() {
+		for _, f := range some {
+			timer.Reset(ackTimeout)
+			s.landed(&f, s.outcome(f, over, timer.C))
+			<-s.slots
 		}
-		switch {
-		case f.entry == nil:
-			f.lane.box.Put(f.receipt(err))
-		case err == nil:
-			s.settled <- f.entry
-		default:
-			s.giveBackStored(f.entry)
+	}
+}
+
+// landed tells what has become of a message: err is why it is not acknowledged.
+func (s *sender) landed(f *flight, err error) {
+	f.span.End(traceKind(err), err)
+	s.k.tally.flying.Add(-1)
+	if err == nil {
+		s.k.tally.sent.Add(1)
+		if f.qos > 0 { // nobody acknowledges the others
+			s.k.env.measures.of(f).acknowledged.Since(f.accepted)
 		}
-		<-s.slots
+	} else {
+		s.k.tally.unknown.Add(1)
+	}
+	switch {
+	case f.entry == nil:
+		f.lane.box.Put(f.receipt(err))
+	case err == nil:
+		s.settled.add(f.entry)
+	default:
+		s.giveBackStored(f.entry)
 	}
 }
 

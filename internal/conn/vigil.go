@@ -15,7 +15,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trace"
 )
 
-// vigil is the time during which a device is wanted with one set of settings. Its goroutine runs keep.
+// vigil is the time during which a device is wanted with one set of settings. One goroutine at a time is its own, see keep.
 type vigil struct {
 	k        *Keeper
 	settings Settings
@@ -47,11 +47,23 @@ var (
 type step func(context.Context) step
 
 // keep is the state machine. It ends when ctx does, or when the platform rejects the device.
-func (v *vigil) keep(ctx context.Context) {
+//
+// Each step has a goroutine of its own, which starts that of the next and ends: a goroutine's stack grows with the work that it has done
+// and stays so, and the step in which a device spends its days does no work.
+func (v *vigil) keep(ctx context.Context, work *sync.WaitGroup, next step) {
+	work.Go(func() {
+		if after := next(ctx); after != nil {
+			v.keep(ctx, work, after)
+			return
+		}
+		v.leave(ctx)
+	})
+}
+
+// leave is the end of a vigil.
+func (v *vigil) leave(ctx context.Context) {
 	defer close(v.done)
-	for next := v.connecting(); next != nil; {
-		next = next(ctx)
-	}
+	defer v.stop(nil)
 	cause := event.CauseRequested
 	if errors.Is(context.Cause(ctx), errShutdown) {
 		cause = event.CauseShutdown
@@ -120,9 +132,19 @@ func (v *vigil) open(ctx context.Context, cred credential.Credential) (link, err
 	ctx, cancel := context.WithTimeout(ctx, v.settings.ConnectTimeout)
 	defer cancel()
 	v.k.loggingIn()
-	return v.k.env.open(ctx, attempt{
-		id: v.k.id, settings: v.settings, login: v.login(cred), onMessage: v.k.inbound,
-	})
+	a := attempt{id: v.k.id, settings: v.settings, login: v.login(cred), onMessage: v.k.inbound}
+	type result struct {
+		link link
+		err  error
+	}
+	// On a goroutine of its own, since a handshake needs a large stack, and that of the vigil stays as long as the link does.
+	opened := make(chan result, 1)
+	go func() { // ends with ctx, as open does
+		l, err := v.k.env.open(ctx, a)
+		opened <- result{l, err}
+	}()
+	r := <-opened
+	return r.link, r.err
 }
 
 func (v *vigil) login(c credential.Credential) platform.Login {
@@ -157,7 +179,7 @@ func (v *vigil) accepted(l link, cred credential.Credential, candidate bool) ste
 	return func(ctx context.Context) step { return v.online(ctx, l, cred) }
 }
 
-// online waits for the end of the link.
+// online tells that the link is up, and has it carry messages.
 func (v *vigil) online(ctx context.Context, l link, cred credential.Credential) step {
 	k, since := v.k, time.Now()
 	k.env.measures.online.Since(v.since)
@@ -169,9 +191,13 @@ func (v *vigil) online(ctx context.Context, l link, cred credential.Credential) 
 		s.Counters.Connects++
 	})
 	k.warn(l.Warnings())
-	defer k.dropLink(l)
-	stop := v.carry(ctx, l, autoSubscribes(cred))
-	defer stop()
+	carried := v.carry(ctx, l, autoSubscribes(cred))
+	return func(ctx context.Context) step { return v.holding(ctx, l, carried, since) }
+}
+
+// holding waits for the end of the link.
+func (v *vigil) holding(ctx context.Context, l link, carried *carriage, since time.Time) step {
+	k := v.k
 	var calm <-chan time.Time
 	if v.takeover.suspected {
 		calm = time.After(peace)
@@ -179,39 +205,61 @@ func (v *vigil) online(ctx context.Context, l link, cred credential.Credential) 
 	for {
 		select {
 		case <-l.Done():
+			v.release(l, carried)
 			return v.lost(l.Failure(), time.Since(since))
+		case <-k.filters.bell:
+			carried.changed.add(struct{}{})
 		case <-calm:
 			v.takeover = takeover{}
 			k.change(nil, func(s *event.Status) { s.TakeoverSuspected = false })
 		case <-ctx.Done():
+			v.release(l, carried)
 			return nil
 		}
 	}
 }
 
-// carry starts what carries messages over a link: first the subscriptions, then the sending. What it returns ends both, and waits:
-// for a while for the acknowledgements of what is under way.
-func (v *vigil) carry(ctx context.Context, l link, auto bool) (stop func()) {
-	k := v.k
-	ctx, cancel := context.WithCancel(ctx)
-	var work sync.WaitGroup
+// release ends what a link carried, and then the link.
+func (v *vigil) release(l link, carried *carriage) {
+	carried.end()
+	v.k.dropLink(l)
+}
+
+// carriage is what carries messages over a link.
+type carriage struct {
+	k       *Keeper
+	cancel  context.CancelFunc
+	sending sync.WaitGroup
+	changed errands[struct{}] // notes that the filters have
+}
+
+// carry starts it: first the subscriptions, then the sending.
+func (v *vigil) carry(ctx context.Context, l link, auto bool) *carriage {
+	k, c := v.k, &carriage{k: v.k}
+	ctx, c.cancel = context.WithCancel(ctx)
+	begun := make(chan struct{}) // closed when the first subscriptions stand
+	begin := sync.OnceFunc(func() { close(begun) })
+	c.changed.run = func(next func() []struct{}) { k.keepSubscribed(ctx, l, next, begin) }
 	k.filters.up(l.SessionPresent(), func(filter string) bool { return auto && platform.AutoSubscribedFilter(k.id, filter) })
-	work.Go(func() {
-		if err := k.subscribe(ctx, l); err != nil {
-			k.unanswered(ctx, l, err)
-			return
+	c.changed.add(struct{}{})
+	c.sending.Go(func() {
+		select {
+		case <-begun:
+			k.send(ctx, l, max(v.settings.MaxInflight, 1))
+		case <-ctx.Done():
+		case <-l.Done():
 		}
-		var inner sync.WaitGroup
-		inner.Go(func() { k.keepSubscribed(ctx, l) })
-		k.send(ctx, l, max(v.settings.MaxInflight, 1))
-		inner.Wait()
 	})
-	return func() {
-		cancel()
-		work.Wait()
-		k.lanes.close(ErrNotOnline)
-		k.filters.down()
-	}
+	return c
+}
+
+// end ends it, and waits: for a while for the acknowledgements of what is under way.
+func (c *carriage) end() {
+	c.cancel()
+	c.sending.Wait()
+	c.changed.finish()
+	c.k.lanes.close(ErrNotOnline)
+	c.k.filters.down()
 }
 
 // autoSubscribes reports whether the login asks the platform to send on system topics unasked; a ready-made one may not.
