@@ -152,7 +152,7 @@ func choose(only string) (chosen choice, err error) {
 // build builds a command of this module, as the command under test is built.
 func build(ctx context.Context, dir, name string) (string, error) {
 	file := filepath.Join(dir, name)
-	c := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", file, "./"+name)
+	c := exec.CommandContext(ctx, "go", "build", "-tags", "grpcnotrace", "-trimpath", "-o", file, "./"+name)
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if said, err := c.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build %s: %w\n%s", name, err, said)

@@ -38,7 +38,7 @@ func (s *Server) chain() ([]grpc.ServerOption, error) {
 	if s.metrics != nil {
 		unary, stream = append(unary, s.metrics.UnaryServerInterceptor()), append(stream, s.metrics.StreamServerInterceptor())
 	}
-	unary = append(unary, logging.UnaryServerInterceptor(log, logOptions...), s.answerUnary,
+	unary = append(unary, s.logSparsely(logging.UnaryServerInterceptor(log, logOptions...)), s.answerUnary,
 		recovery.UnaryServerInterceptor(recovers), s.admitUnary, validating.UnaryServerInterceptor(validator))
 	stream = append(stream, logging.StreamServerInterceptor(log, logOptions...), s.answerStream,
 		recovery.StreamServerInterceptor(recovers), s.admitStream, validating.StreamServerInterceptor(validator))
@@ -150,7 +150,7 @@ var logOptions = []logging.Option{
 	logging.WithLevels(logLevel),
 	logging.WithDurationField(logging.DurationToDurationField),
 	logging.WithDisableLoggingFields(logging.SystemTag[0], logging.ComponentFieldKey, logging.MethodTypeFieldKey),
-	logging.WithFieldsFromContext(func(ctx context.Context) logging.Fields { return logging.Fields{"caller", CallerFrom(ctx).String()} }),
+	logging.WithFieldsFromContext(logFields),
 }
 
 // logLevel of a call by its code. What an app got wrong is its own log's to complain about; what it may not do concerns us.
