@@ -68,7 +68,7 @@ func (d *dialer) dial(ctx context.Context, t Target, id device.ID) (net.Conn, gr
 		_ = raw.Close()
 		return nil, greeting{}, &Failure{Cause: event.CauseTLSOther, Detail: err.Error(), Err: err}
 	}
-	secure := tls.Client(nameCuts{raw}, config)
+	secure := tls.Client(&intake{Conn: nameCuts{raw}}, config)
 	step = trace.Step(ctx, trace.StepTLS, address)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()

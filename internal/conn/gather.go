@@ -1,7 +1,7 @@
 package conn
 
 import (
-	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,9 +19,9 @@ const gatherFor = 300 * time.Microsecond
 // lets a packet wait looks again whether more is still to come, and whoever says that nothing more comes looks afterwards whether a packet
 // waits; so one of the two sees it.
 type gathered struct {
-	more    atomic.Bool // the sender has another packet
-	reading atomic.Bool // there may be more to read
-	any     atomic.Bool // packets wait
+	more   atomic.Bool // the sender has another packet
+	intake *intake
+	any    atomic.Bool // packets wait
 
 	packets *[]byte // those that wait; nil when there are none. writing is held
 }
@@ -39,7 +39,7 @@ func mayWait(p []byte) bool {
 // gather lets a packet wait if others follow at once, and else returns what is to be written now, p or more. writing is held.
 func (g *guard) gather(p []byte) []byte {
 	w := &g.gathered
-	if mayWait(p) && (w.more.Load() || w.reading.Load()) && w.length()+len(p) <= writeChunk {
+	if mayWait(p) && (w.more.Load() || w.intake.reading.Load()) && w.length()+len(p) <= writeChunk {
 		if w.packets == nil {
 			w.packets = chunks.Get().(*[]byte)
 			w.any.Store(true)
@@ -48,7 +48,7 @@ func (g *guard) gather(p []byte) []byte {
 			}
 		}
 		*w.packets = append(*w.packets, p...)
-		if w.more.Load() || w.reading.Load() {
+		if w.more.Load() || w.intake.reading.Load() {
 			return nil
 		}
 		p = nil // it is among those that wait
@@ -99,14 +99,16 @@ func (g *guard) flush() {
 	}
 }
 
-// intake is the connection as the guard's buffer reads from it.
+// intake is the connection to which the bytes of a link come, beneath TLS if there is any. Whoever asks it for more has dealt with all that
+// it gave before.
 type intake struct {
-	io.Reader
-	g *guard
+	net.Conn
+	reading atomic.Bool // what it gave last is being dealt with
 }
 
-func (i intake) Read(p []byte) (int, error) {
-	n, err := i.Reader.Read(p)
-	i.g.gathered.reading.Store(n == len(p)) // then TLS most probably has more
+func (i *intake) Read(p []byte) (int, error) {
+	i.reading.Store(false)
+	n, err := i.Conn.Read(p)
+	i.reading.Store(err == nil)
 	return n, err
 }

@@ -80,7 +80,12 @@ type guard struct {
 
 func newGuard(c net.Conn) *guard {
 	g := &guard{Conn: c, connack: -1, asked: map[uint16]int{}, writing: make(chan struct{}, 1), dead: make(chan struct{})}
-	g.in = bufio.NewReaderSize(intake{c, g}, 2+maxTopic)
+	var ours bool
+	if g.gathered.intake, ours = g.beneath().(*intake); !ours {
+		g.gathered.intake = &intake{Conn: c}
+		g.Conn = g.gathered.intake
+	}
+	g.in = bufio.NewReaderSize(g.Conn, 2+maxTopic)
 	return g
 }
 
