@@ -143,7 +143,9 @@ REPS  ?= 5
 .PHONY: bench
 bench: build | test-packages ## compare with the rivals, all or some, in REPS repetitions (BENCH=stream,unary-64 REPS=5)
 	cd bench && CGO_ENABLED=0 go build -o ../bin/bench .
-	cd bench && ../bin/bench -sidecar ../bin/linkkit-sidecar -only '$(BENCH)' -repetitions $(REPS) $(ARGS)
+	@# Some comparisons alone leave what is committed as it is.
+	cd bench && ../bin/bench -sidecar ../bin/linkkit-sidecar -only '$(BENCH)' -repetitions $(REPS) \
+		$(if $(BENCH),-results ../dist/bench,-docs ../docs/performance.md) $(ARGS)
 
 .PHONY: bench-micro
 bench-micro: ## run Go's benchmarks of single rooms (PACKAGES=./internal/event ARGS='-benchtime 5s')

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -37,19 +38,21 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return program.Run(ctx, args[1], []byte(args[2]), out)
 	}
 	var o lab.Options
-	var only, results string
+	var only, results, python, docs string
 	var repetitions int
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.Sidecar, "sidecar", "../bin/linkkit-sidecar", "the command under test")
 	flags.StringVar(&only, "only", "", "names of comparisons, with commas; default all")
 	flags.IntVar(&repetitions, "repetitions", 5, "of each comparison")
 	flags.StringVar(&results, "results", "results", "directory for what was found")
+	flags.StringVar(&python, "python", "python", "directory with rivals in Python")
+	flags.StringVar(&docs, "docs", "", "file whose generated part is to be that of this run")
 	flags.StringVar(&o.Profiles, "profiles", "", "directory for profiles of the sidecar; then it is a build with a door for them")
 	flags.BoolVar(&o.Quick, "quick", false, "measure for a moment only, to see that everything works")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	chosen, err := choose(only)
+	chosen, err := choose(only, python)
 	if err != nil {
 		return err
 	}
@@ -72,11 +75,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if o.Observed, err = build(ctx, dir, "observed"); err != nil {
 		return err
 	}
-	return compareAll(ctx, o, chosen, repetitions, results, out)
+	found, err := compareAll(ctx, o, chosen, repetitions, out)
+	if docs != "" && err == nil {
+		err = found.Insert(docs)
+	}
+	return errors.Join(err, found.Write(results))
 }
 
 // compareAll runs the comparisons. One that fails does not keep the others from running.
-func compareAll(ctx context.Context, o lab.Options, chosen choice, repetitions int, results string, out io.Writer) error {
+func compareAll(ctx context.Context, o lab.Options, chosen choice, repetitions int, out io.Writer) (report.Report, error) {
 	r := report.Report{Machine: lab.ThisMachine(ctx), Began: time.Now().UTC().Truncate(time.Second), Version: version(ctx, o.Sidecar), Quick: o.Quick}
 	var failed []error
 	one := func(name string, run func() ([]compare.Verdict, error)) {
@@ -117,7 +124,7 @@ func compareAll(ctx context.Context, o lab.Options, chosen choice, repetitions i
 			return g.Judge(curve), nil
 		})
 	}
-	return errors.Join(append(failed, r.Write(results))...)
+	return r, errors.Join(failed...)
 }
 
 // choice is what to run.
@@ -126,13 +133,14 @@ type choice struct {
 	growths     []compare.Growth
 }
 
-func choose(only string) (chosen choice, err error) {
+func choose(only, python string) (chosen choice, err error) {
+	all := append(slices.Clone(compare.All), compare.Externals(python)...)
 	if only == "" {
-		return choice{compare.All, compare.Growths}, nil
+		return choice{all, compare.Growths}, nil
 	}
 	for name := range strings.SplitSeq(only, ",") {
 		found := false
-		for _, c := range compare.All {
+		for _, c := range all {
 			if c.Name == name {
 				chosen.comparisons, found = append(chosen.comparisons, c), true
 			}

@@ -5,6 +5,7 @@ var All = []Comparison{
 	{Name: "unary-one", Title: "One CONFIRMED publish at a time", Open: unary(1)},
 	{Name: "unary-64", Title: "CONFIRMED publishes of 64 callers", Open: unary(64)},
 	{Name: "stream", Title: "A stream of CONFIRMED publishes, window 1,000", Open: stream},
+	{Name: "stream-sandbox", Title: "The same stream over the sandbox instead of mosquitto", Open: onSandbox(stream)},
 	{Name: "stored-64", Title: "STORED publishes of 64 callers", Open: stored},
 	{Name: "stored-64-slow-disk", Title: "STORED publishes of 64 callers, fsync takes 5 ms", Open: storedSlow},
 	{Name: "subscribe", Title: "Subscribe, as fast as messages come", Open: subscribe(60_000, 500, 0)},

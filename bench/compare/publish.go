@@ -18,12 +18,10 @@ func unary(callers int) func(*lab.Lab) ([]Side, error) {
 		if err != nil {
 			return nil, err
 		}
-		onBare, onSidecar := p, p
-		onBare.Address, onSidecar.Address = bare.Say("address"), sidecar.Address
 		return []Side{
 			{"direct", func() (program.Figures, error) { return l.RunOurs(p, "direct-publish") }},
-			{"bare-grpc", withCPU(l, bare, "server", onBare, "grpc-publish")},
-			{"sidecar", profiled(l, sidecar, onSidecar, "grpc-publish")},
+			{"bare-grpc", withCPU(l, bare, "server", at(p, bare.Say("address")), "grpc-publish")},
+			{"sidecar", profiled(l, sidecar, at(p, sidecar.Address), "grpc-publish")},
 		}, nil
 	}
 }
@@ -36,16 +34,24 @@ func stream(l *lab.Lab) ([]Side, error) {
 	if err != nil {
 		return nil, err
 	}
-	onSidecar := p
-	onSidecar.Address = sidecar.Address
 	return []Side{
 		{"direct", func() (program.Figures, error) { return l.RunOurs(p, "direct-publish") }},
-		{"sidecar", profiled(l, sidecar, onSidecar, "grpc-stream")},
+		{"sidecar", profiled(l, sidecar, at(p, sidecar.Address), "grpc-stream")},
 	}, nil
 }
 
 // window is how many messages of a device may be under way where throughput is measured, on all sides.
 const window = 1000
+
+// onSandbox has a comparison run over the emulator of the platform, with signed logins.
+func onSandbox(open func(*lab.Lab) ([]Side, error)) func(*lab.Lab) ([]Side, error) {
+	return func(l *lab.Lab) ([]Side, error) {
+		if err := l.UseSandbox(); err != nil {
+			return nil, err
+		}
+		return open(l)
+	}
+}
 
 func sidecarWithDevice(l *lab.Lab) (*lab.Sidecar, error) {
 	s, err := l.StartSidecar(lab.SidecarOptions{})
@@ -57,12 +63,17 @@ func sidecarWithDevice(l *lab.Lab) (*lab.Sidecar, error) {
 
 // withCPU runs a program of ours, and adds what another process used meanwhile, for each message.
 func withCPU(l *lab.Lab, of *lab.Process, name string, p program.Params, run string) func() (program.Figures, error) {
+	return during(of, name, func() (program.Figures, error) { return l.RunOurs(p, run) })
+}
+
+// during adds what a process used while something ran, for each message of it.
+func during(of *lab.Process, name string, run func() (program.Figures, error)) func() (program.Figures, error) {
 	return func() (program.Figures, error) {
 		before, err := of.CPU()
 		if err != nil {
 			return nil, err
 		}
-		f, err := l.RunOurs(p, run)
+		f, err := run()
 		if err != nil {
 			return nil, err
 		}

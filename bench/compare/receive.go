@@ -1,6 +1,8 @@
 package compare
 
 import (
+	"os/exec"
+
 	"github.com/linkkit-sidecar/linkkit-sidecar/bench/lab"
 	"github.com/linkkit-sidecar/linkkit-sidecar/bench/program"
 )
@@ -15,17 +17,20 @@ func subscribe(count, few int, rate float64) func(*lab.Lab) ([]Side, error) {
 		p := l.Params()
 		p.Count, p.Rate, p.Window = l.Count(count, few), rate, window
 		return []Side{
-			{"direct", func() (program.Figures, error) { return receive(l, p, "direct-receive") }},
+			{"direct", func() (program.Figures, error) { return receive(l, p, l.Command(p, "direct-receive")) }},
 			{"sidecar", func() (program.Figures, error) {
-				return l.WhileProfiled(sidecar, func() (program.Figures, error) { return receive(l, at(p, sidecar.Address), "grpc-receive") })
+				return l.WhileProfiled(sidecar, func() (program.Figures, error) {
+					p := at(p, sidecar.Address)
+					return receive(l, p, l.Command(p, "grpc-receive"))
+				})
 			}},
 		}, nil
 	}
 }
 
 // receive has a receiver ready, and then the feed begin.
-func receive(l *lab.Lab, p program.Params, name string) (program.Figures, error) {
-	receiver, err := l.StartReady(l.Command(p, name))
+func receive(l *lab.Lab, p program.Params, receives *exec.Cmd) (program.Figures, error) {
+	receiver, err := l.StartReady(receives)
 	if err != nil {
 		return nil, err
 	}

@@ -68,8 +68,9 @@ func storedParams(l *lab.Lab) program.Params {
 	return p
 }
 
+// at are the parameters of who uses the sidecar at an address, and its device.
 func at(p program.Params, address string) program.Params {
-	p.Address = address
+	p.Address, p.Topic = address, lab.Topic(p.DeviceName)
 	return p
 }
 

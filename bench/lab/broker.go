@@ -14,13 +14,14 @@ import (
 	"time"
 )
 
-// Broker is mosquitto with TLS.
+// Broker is mosquitto with TLS, or the sandbox.
 type Broker struct {
 	*Process
 	Port   int
 	CAFile string
 
-	lab *Lab
+	lab   *Lab
+	signs bool // logins are signed, as the platform wants them
 }
 
 // Address is "HOST:PORT" by a name that its certificate has.

@@ -89,9 +89,10 @@ func (l *Lab) Count(n, few int) int {
 // Params are those that programs have in common.
 func (l *Lab) Params() program.Params {
 	warmUp, counts := l.Time()
+	login := l.Broker.login()
 	return program.Params{
-		Broker: l.Broker.Address(), CAFile: l.Broker.CAFile, ClientID: "direct", Username: "direct&" + ProductKey, Password: "any",
-		ProductKey: ProductKey, DeviceName: DeviceName, Topic: "/" + ProductKey + "/" + DeviceName + "/user/bench",
+		Broker: l.Broker.Address(), CAFile: l.Broker.CAFile, ClientID: login.ClientID, Username: login.Username, Password: login.Password.Reveal(),
+		ProductKey: ProductKey, DeviceName: DeviceName, Topic: Topic(direct.DeviceName),
 		Payload: 256, WarmUp: warmUp, Seconds: counts, Dir: l.Dir,
 	}
 }
@@ -134,6 +135,9 @@ func (l *Lab) StartReady(c *exec.Cmd) (*Process, error) {
 	}
 	return p, nil
 }
+
+// Topic is one of a device's own.
+func Topic(name string) string { return "/" + ProductKey + "/" + name + "/user/bench" }
 
 // Path is that of a file in the lab's directory.
 func (l *Lab) Path(name string) string { return filepath.Join(l.Dir, name) }

@@ -85,14 +85,18 @@ func (l *Lab) Connect(s *Sidecar, devices, inflight int) error {
 	for i := range devices {
 		name := Name(i, devices)
 		all.Go(func() error {
-			_, err := s.Devices.Connect(ctx, &pb.ConnectRequest{
+			r := &pb.ConnectRequest{
 				Device:   &pb.Device{ProductKey: ProductKey, DeviceName: name},
 				Endpoint: &pb.Endpoint{Host: "localhost", Port: uint32(l.Broker.Port)},
 				Credential: &pb.ConnectRequest_MqttCredential{MqttCredential: &pb.MqttCredential{
 					ClientId: s.name + "-" + name, Username: name + "&" + ProductKey, Password: "any",
 				}},
 				Mqtt: &pb.MqttSettings{MaxInflight: uint32(inflight)},
-			})
+			}
+			if l.Broker.signs {
+				r.Credential = &pb.ConnectRequest_DeviceSecret{DeviceSecret: secret}
+			}
+			_, err := s.Devices.Connect(ctx, r)
 			return err
 		})
 	}

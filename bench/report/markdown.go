@@ -12,8 +12,22 @@ import (
 // Markdown is the machine, the targets, and the figures of each side.
 func (r Report) Markdown() string {
 	var b strings.Builder
+	r.summary(&b)
+	for _, o := range r.Outcomes {
+		fmt.Fprintf(&b, "\n**%s** (`%s`, %d repetitions, medians)\n\n", o.Title, o.Name, len(o.Repetitions))
+		figures(&b, o)
+	}
+	for _, c := range r.Curves {
+		fmt.Fprintf(&b, "\n**%s** (`%s`)\n\n", c.Title, c.Name)
+		curve(&b, c)
+	}
+	return b.String()
+}
+
+// summary is the machine and the targets.
+func (r Report) summary(b *strings.Builder) {
 	m := r.Machine
-	fmt.Fprintf(&b, "%s, on %d cores of %s, %s of memory, Linux %s, %s, %s; load before the run %s. The sidecar is %s.\n\n",
+	fmt.Fprintf(b, "%s, on %d cores of %s, %s of memory, Linux %s, %s, %s; load before the run %s. The sidecar is %s.\n\n",
 		r.Began.Format("2006-01-02 15:04 MST"), m.Cores, m.CPU, m.Memory, m.Kernel, m.Go, m.Broker, m.Load, r.Version)
 	b.WriteString("| Target | | Limit | Figure | Least … most |\n|---|---|---|---|---|\n")
 	for _, v := range r.Verdicts {
@@ -24,18 +38,9 @@ func (r Report) Markdown() string {
 		if v.Aim != "" {
 			reached += " (aim: " + v.Aim + ")"
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s %s | %s %s | %s … %s |\n", v.What, reached, v.Limit, v.Unit,
+		fmt.Fprintf(b, "| %s | %s | %s %s | %s %s | %s … %s |\n", v.What, reached, v.Limit, v.Unit,
 			compare.Number(v.Figure), v.Unit, compare.Number(v.Least), compare.Number(v.Most))
 	}
-	for _, o := range r.Outcomes {
-		fmt.Fprintf(&b, "\n**%s** (`%s`, %d repetitions, medians)\n\n", o.Title, o.Name, len(o.Repetitions))
-		figures(&b, o)
-	}
-	for _, c := range r.Curves {
-		fmt.Fprintf(&b, "\n**%s** (`%s`)\n\n", c.Title, c.Name)
-		curve(&b, c)
-	}
-	return b.String()
 }
 
 // curve has a line for each point.
