@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"time"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
@@ -26,16 +27,38 @@ func (s *Store) find(id device.ID, which slot) (Credential, entry, error) {
 			return c, e, err
 		}
 	}
-	_, aside, _, err := list(s.dir)
-	if err != nil {
+	if err := s.lookAside(); err != nil {
 		return Credential{}, entry{}, err
 	}
-	for _, e := range aside {
-		if e.id == id && e.slot == which {
+	for _, e := range s.aside {
+		if e.id != id || e.slot != which {
+			continue
+		}
+		if _, err := os.Lstat(s.path(e)); err == nil {
 			return Credential{}, entry{}, fmt.Errorf("%w; a damaged one was set aside as %s", ErrNotFound, s.path(e))
 		}
 	}
 	return Credential{}, entry{}, ErrNotFound
+}
+
+// lookAside finds what was set aside, once: each login asks for a candidate that mostly is not there, and to read the directory of
+// thousands of devices for each of them would take most of the time. mu is held.
+func (s *Store) lookAside() error {
+	if s.looked {
+		return nil
+	}
+	_, aside, _, err := list(s.dir)
+	if err != nil {
+		return err
+	}
+	s.aside, s.looked = aside, true
+	return nil
+}
+
+// setAside gives a file another name. mu is held, or nobody has the store yet.
+func (s *Store) setAside(path string) (string, error) {
+	s.looked = false
+	return statedir.SetAside(path)
 }
 
 // read reads one file and sets it aside when it is damaged. oldKey says that it should be encrypted again.
@@ -60,7 +83,7 @@ func (s *Store) read(e entry) (c Credential, oldKey bool, err error) {
 	}
 	damaged := &DamagedError{Device: e.id, Err: err}
 	var renaming error
-	if damaged.SetAside, renaming = statedir.SetAside(path); renaming != nil {
+	if damaged.SetAside, renaming = s.setAside(path); renaming != nil {
 		damaged.Err = fmt.Errorf("%w (%w)", err, renaming)
 	}
 	s.log.Error("a stored credential is damaged", "device", e.id.String(), "file", path, "error", err, "set_aside", damaged.SetAside)
@@ -110,7 +133,7 @@ func (s *Store) spare(e entry) error {
 	if damaged, ok := errors.AsType[*DamagedError](err); ok && damaged.SetAside != "" {
 		return nil
 	}
-	aside, renaming := statedir.SetAside(s.path(e))
+	aside, renaming := s.setAside(s.path(e))
 	if renaming != nil {
 		return renaming
 	}

@@ -46,6 +46,9 @@ type Store struct {
 	key *key // nil: files are not encrypted
 
 	mu sync.Mutex // one call at a time touches the files
+
+	aside  []entry // files that were set aside, as far as they were looked for
+	looked bool    // whether that was since the last one was
 }
 
 // Options are the choices of Open.
