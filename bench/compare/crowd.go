@@ -19,6 +19,10 @@ func idleMemory(l *lab.Lab) ([]Side, error) {
 	if err != nil {
 		return nil, err
 	}
+	none, err := l.Prepare(0)
+	if err != nil {
+		return nil, err
+	}
 	return []Side{
 		{"direct", func() (program.Figures, error) {
 			return perDevice(devices, func(n int) (crowd, error) { return directCrowd(l, n) })
@@ -26,7 +30,7 @@ func idleMemory(l *lab.Lab) ([]Side, error) {
 		{"sidecar", func() (program.Figures, error) {
 			return perDevice(devices, func(n int) (crowd, error) {
 				if n == 0 {
-					return sidecarCrowd(l, l.Path("none"), 0)
+					return sidecarCrowd(l, none, 0)
 				}
 				return sidecarCrowd(l, state, n)
 			})
@@ -76,13 +80,7 @@ func directCrowd(l *lab.Lab, devices int) (c crowd, err error) {
 }
 
 func sidecarCrowd(l *lab.Lab, state string, devices int) (c crowd, err error) {
-	o := lab.SidecarOptions{Name: "crowd", Observed: true, StateDir: state}
-	var s *lab.Sidecar
-	if devices == 0 {
-		s, err = l.StartSidecar(o)
-	} else {
-		s, err = l.StartWith(state, devices, o)
-	}
+	s, err := l.StartWith(state, devices, lab.SidecarOptions{Name: "crowd", Observed: true})
 	if err != nil {
 		return c, err
 	}
@@ -126,11 +124,24 @@ func storm(l *lab.Lab) ([]Side, error) {
 			return online(process, time.Since(process.Began))
 		}},
 		{"sidecar", func() (program.Figures, error) {
-			s, err := l.StartWith(state, devices, lab.SidecarOptions{})
+			own, err := l.Copy(state)
 			if err != nil {
 				return nil, err
 			}
-			return online(s.Process, time.Since(s.Began))
+			s, err := l.StartSidecar(lab.SidecarOptions{StateDir: own})
+			if err != nil {
+				return nil, err
+			}
+			var took time.Duration
+			_, err = l.WhileProfiled(s, func() (program.Figures, error) {
+				err := l.AwaitOnline(s, devices)
+				took = time.Since(s.Began)
+				return nil, err
+			})
+			if err != nil {
+				return nil, err
+			}
+			return online(s.Process, took)
 		}},
 	}, nil
 }

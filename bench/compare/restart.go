@@ -50,18 +50,19 @@ func comeBack(l *lab.Lab, state string, devices int) (program.Figures, error) {
 		return nil, err
 	}
 	back := time.Now()
-	attempts, all, online := map[int]int{}, 0, map[string]bool{}
+	attempts, all, tried, online := map[int]int{}, 0, map[string]bool{}, map[string]bool{}
 	for len(online) < devices {
 		e, err := stream.Recv()
 		if err != nil {
 			return nil, err
 		}
-		switch what := e.GetEvent().(type) {
+		switch e.GetEvent().(type) {
 		case *pb.EventsResponse_Connecting:
 			all++
-			if what.Connecting.GetAttempt() > 1 { // the first wave is when all of them have just lost their link
+			if tried[e.GetDevice().GetDeviceName()] { // the first wave is when all of them have just lost their link
 				attempts[int(e.GetTime().AsTime().Sub(lost)/time.Second)]++
 			}
+			tried[e.GetDevice().GetDeviceName()] = true
 		case *pb.EventsResponse_Online:
 			online[e.GetDevice().GetDeviceName()] = true
 		}
