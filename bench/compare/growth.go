@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/bench/lab"
@@ -65,8 +67,8 @@ const steepest = 1.15
 
 // Judge says for each cost how it grows: the exponent of its steepest step.
 func (g Growth) Judge(c Curve) (all []Verdict) {
-	for cost, noise := range g.Costs {
-		exponent := 0.0
+	for _, cost := range slices.Sorted(maps.Keys(g.Costs)) {
+		exponent, noise := 0.0, g.Costs[cost]
 		for i := range len(c.Points) - 1 {
 			from, to := c.Points[i], c.Points[i+1]
 			if y := from.Figures[cost]; y > noise {
