@@ -106,33 +106,6 @@ func TestEachGrowthRuns(t *testing.T) {
 	}
 }
 
-// TestAProgramInAnotherLanguageIsARival has one that says what it was told.
-func TestAProgramInAnotherLanguageIsARival(t *testing.T) {
-	dir := t.TempDir()
-	const text = `import json, sys
-p = json.loads(sys.argv[1])
-print(json.dumps({"messages": 3, "messages_per_second": 7.5, "payload": p["payload"], "reaches_both": len(p["address"]) * len(p["broker"])}))
-`
-	if err := os.WriteFile(filepath.Join(dir, "one_teller.py"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	all := compare.Externals(dir)
-	if len(all) != 1 || all[0].Name != "python-one" {
-		t.Fatalf("the comparisons are %v", all)
-	}
-	outcome, err := compare.Run(t.Context(), options, all[0], 1, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	told := outcome.Repetitions[0]["teller"]
-	if told["messages_per_second"] != 7.5 || told["payload"] != 256 || told["reaches_both"] == 0 {
-		t.Errorf("it told %v", told)
-	}
-	if _, measured := told["sidecar_cpu_us_per_message"]; !measured || outcome.Repetitions[0]["go-sidecar"]["messages"] == 0 {
-		t.Errorf("the figures are %v", outcome.Repetitions)
-	}
-}
-
 // TestTheGeneratedPartOfAPageIsReplaced keeps what people wrote around it.
 func TestTheGeneratedPartOfAPageIsReplaced(t *testing.T) {
 	page := filepath.Join(t.TempDir(), "page.md")

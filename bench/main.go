@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -38,21 +37,20 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return program.Run(ctx, args[1], []byte(args[2]), out)
 	}
 	var o lab.Options
-	var only, results, python, docs string
+	var only, results, docs string
 	var repetitions int
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.Sidecar, "sidecar", "../bin/linkkit-sidecar", "the command under test")
 	flags.StringVar(&only, "only", "", "names of comparisons, with commas; default all")
 	flags.IntVar(&repetitions, "repetitions", 5, "of each comparison")
 	flags.StringVar(&results, "results", "results", "directory for what was found")
-	flags.StringVar(&python, "python", "python", "directory with rivals in Python")
 	flags.StringVar(&docs, "docs", "", "file whose generated part is to be that of this run")
 	flags.StringVar(&o.Profiles, "profiles", "", "directory for profiles of the sidecar; then it is a build with a door for them")
 	flags.BoolVar(&o.Quick, "quick", false, "measure for a moment only, to see that everything works")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	chosen, err := choose(only, python)
+	chosen, err := choose(only)
 	if err != nil {
 		return err
 	}
@@ -133,14 +131,13 @@ type choice struct {
 	growths     []compare.Growth
 }
 
-func choose(only, python string) (chosen choice, err error) {
-	all := append(slices.Clone(compare.All), compare.Externals(python)...)
+func choose(only string) (chosen choice, err error) {
 	if only == "" {
-		return choice{all, compare.Growths}, nil
+		return choice{compare.All, compare.Growths}, nil
 	}
 	for name := range strings.SplitSeq(only, ",") {
 		found := false
-		for _, c := range all {
+		for _, c := range compare.All {
 			if c.Name == name {
 				chosen.comparisons, found = append(chosen.comparisons, c), true
 			}

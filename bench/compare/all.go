@@ -18,5 +18,9 @@ var All = []Comparison{
 	{Name: "event-delay", Title: "A state change to one reader, idle", Open: eventDelay},
 	{Name: "chain", Title: "GetDevice, 64 callers", Open: chain},
 	{Name: "crush", Title: "2,000 callers of GetDevice on one connection", Open: crush},
+	{Name: "python-publish", Title: "Python: publishes as fast as the defaults permit", Open: pythonPublish},
+	{Name: "python-unchanged", Title: "Python: a program of the vendor's API, on its SDK and through the sidecar", Open: pythonUnchanged},
+	{Name: "python-one", Title: "Python: one publish at a time", Open: pythonOne},
+	{Name: "python-receive", Title: "Python: messages received, as fast as they come", Open: pythonReceive},
 	{Name: "start", Title: "From exec to the ready line", Open: start},
 }

@@ -83,6 +83,34 @@ var Targets = []Target{
 		Over: []string{"sidecar.longest_gap_us"}, AtMost: 1, Scale: 1e-6, Unit: "s",
 	},
 	{
+		Comparison: "python-publish", What: "Python's publisher, throughput, by the vendor's SDK within its own limits",
+		Over: []string{"sidecar.messages_per_second"}, Under: []string{"vendor.messages_per_second"}, AtLeast: 2.0, Unit: "×",
+	},
+	{
+		Comparison: "python-publish", What: "Python's publisher, the app's CPU for each message, by the vendor's SDK",
+		Over: []string{"sidecar.cpu_us_per_message"}, Under: []string{"vendor.cpu_us_per_message"}, AtMost: 0.35, Unit: "×",
+	},
+	{
+		Comparison: "python-unchanged", What: "an unchanged program of the vendor's API, throughput, by the vendor's SDK",
+		Over: []string{"sidecar.messages_per_second"}, Under: []string{"vendor.messages_per_second"}, AtLeast: 1.5, Unit: "×",
+	},
+	{
+		Comparison: "python-unchanged", What: "an unchanged program of the vendor's API, the app's CPU for each message, by the vendor's SDK",
+		Over: []string{"sidecar.cpu_us_per_message"}, Under: []string{"vendor.cpu_us_per_message"}, AtMost: 0.5, Unit: "×",
+	},
+	{
+		Comparison: "python-one", What: "Python, one publish at a time, p50, by the vendor's SDK",
+		Over: []string{"sidecar.p50_us"}, Under: []string{"vendor.p50_us"}, AtMost: 1.6, Unit: "×",
+	},
+	{
+		Comparison: "python-receive", What: "Python, messages received, throughput, by the vendor's SDK",
+		Over: []string{"sidecar.messages_per_second"}, Under: []string{"vendor.messages_per_second"}, AtLeast: 1.5, Unit: "×",
+	},
+	{
+		Comparison: "python-receive", What: "Python, messages received, the app's CPU for each, by the vendor's SDK",
+		Over: []string{"sidecar.cpu_us_per_message"}, Under: []string{"vendor.cpu_us_per_message"}, AtMost: 0.5, Unit: "×",
+	},
+	{
 		Comparison: "start", What: "from exec to the ready line",
 		Over: []string{"fresh.ready_ms"}, AtMost: 150, Unit: "ms",
 	},
