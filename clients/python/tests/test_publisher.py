@@ -243,3 +243,25 @@ def test_a_log_may_be_published_by_the_publisher_that_writes_it(fake):
     finally:
         logging.getLogger("linkkit_sidecar").removeHandler(ships)
     assert told
+
+
+def test_a_message_carries_its_trace(make_client, fake):
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    seen = []
+
+    def stream(requests, context):
+        for request in requests:
+            seen.extend(one.traceparent for one in request.messages)
+            yield pb.PublishStreamResponse(receipts=[receipt(one) for one in request.messages])
+
+    def single(request, context):
+        seen.append(request.message.traceparent)
+        return pb.PublishResponse(outcome=pb.OUTCOME_ACKNOWLEDGED)
+
+    fake.PublishStream, fake.Publish = stream, single
+    fake.start()
+    with make_client(fake.address) as client, client.publisher() as publisher:
+        publisher.publish("/a/b/c", b"", traceparent=traceparent).result(10)
+        publisher.publish("/a/b/c", b"").result(10)
+        client.publish("/a/b/c", b"", traceparent=traceparent)
+    assert seen == [traceparent, "", traceparent]

@@ -52,7 +52,7 @@ def begin(version: str, interpreter: Path, age: str) -> tuple[str, subprocess.Po
     python = environment(f"{version.rpartition('.')[0]}-{age}", version, interpreter, HERE / f"requirements-{age}.txt")
     frozen = subprocess.run([python, "-m", "pip", "freeze", "--disable-pip-version-check"], check=True, capture_output=True, text=True)
     with_what = [p for p in frozen.stdout.split() if p.startswith(("grpcio", "protobuf", "google"))]
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *ONCE, *sys.argv[1:]]
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *ONCE, *sys.argv[1:]]
     run = subprocess.Popen(command, cwd=HERE, env={**os.environ, "PYTHONPATH": "src"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return f"Python {version} with {', '.join(with_what)}", run
 

@@ -60,6 +60,7 @@ class Publisher:
         ttl: int = 0,
         priority: int = 0,
         key: str = "",
+        traceparent: str = "",
         wait_end: bool = False,
         timeout: float | None = None,
     ) -> asyncio.Future[models.Receipt]:
@@ -73,6 +74,7 @@ class Publisher:
             ttl: STORED: after how many seconds it expires if it was not sent, at most a year; 0 is the sidecar's default.
             priority: STORED: 0 to 9; those with a higher one are sent first.
             key: STORED: an idempotency key, at most 128 bytes. None given: the publisher makes one up.
+            traceparent: The trace that the message belongs to, as W3C's header of that name; its way to the platform is recorded there.
             wait_end: STORED: the receipt comes when the message has ended, not when it is on disk.
             timeout: While as many messages as the window holds have no receipt, wait for room this many seconds; None is without a bound.
 
@@ -86,7 +88,7 @@ class Publisher:
             ClientClosedError: The publisher was closed.
             SidecarError: The publisher cannot go on.
         """
-        message = _convert.outgoing(topic, payload, qos, assurance, ttl, priority, key)
+        message = _convert.outgoing(topic, payload, qos, assurance, ttl, priority, key, traceparent)
         self._origin.check()
         if len(self._pending) >= self._window and not await self._wait_room(lambda: len(self._pending) < self._window or self._closing, timeout):
             raise errors.DeadlineExceededError(f"{self._window} messages have no receipt yet, and none came in time")

@@ -71,6 +71,7 @@ class Publisher:
         ttl: int = 0,
         priority: int = 0,
         key: str = "",
+        traceparent: str = "",
         wait_end: bool = False,
         timeout: float | None = None,
     ) -> Future[models.Receipt]:
@@ -84,6 +85,7 @@ class Publisher:
             ttl: STORED: after how many seconds it expires if it was not sent, at most a year; 0 is the sidecar's default.
             priority: STORED: 0 to 9; those with a higher one are sent first.
             key: STORED: an idempotency key, at most 128 bytes. None given: the publisher makes one up.
+            traceparent: The trace that the message belongs to, as W3C's header of that name; its way to the platform is recorded there.
             wait_end: STORED: the receipt comes when the message has ended, not when it is on disk.
             timeout: While as many messages as the window holds have no receipt, wait for room this many seconds; None is without a bound.
 
@@ -98,7 +100,7 @@ class Publisher:
             SidecarError: The publisher cannot go on.
         """
         future: Future[models.Receipt] = Future()
-        self._send(_convert.outgoing(topic, payload, qos, assurance, ttl, priority, key), _settle(future), wait_end, timeout)
+        self._send(_convert.outgoing(topic, payload, qos, assurance, ttl, priority, key, traceparent), _settle(future), wait_end, timeout)
         return future
 
     def _send(self, message: messaging_pb2.OutgoingMessage, settle: Settle, to_end: bool, timeout: float | None) -> None:

@@ -175,11 +175,19 @@ def outgoing(
     ttl: int,
     priority: int,
     key: str,
+    traceparent: str,
 ) -> messaging_pb2.OutgoingMessage:
-    if assurance is models.Assurance.CONFIRMED and not (ttl or priority or key):
+    if assurance is models.Assurance.CONFIRMED and not (ttl or priority or key or traceparent):
         return messaging_pb2.OutgoingMessage(topic=topic, payload=payload(content), qos=qos)
     return messaging_pb2.OutgoingMessage(
-        topic=topic, payload=payload(content), qos=qos, assurance=typing.cast(Any, assurance), ttl=ttl, priority=priority, key=key
+        topic=topic,
+        payload=payload(content),
+        qos=qos,
+        assurance=typing.cast(Any, assurance),
+        ttl=ttl,
+        priority=priority,
+        key=key,
+        traceparent=traceparent,
     )
 
 

@@ -285,6 +285,7 @@ class SidecarClient:
         ttl: int = 0,
         priority: int = 0,
         key: str = "",
+        traceparent: str = "",
         device: models.Device | None = None,
         timeout: float | None = None,
     ) -> models.Receipt:
@@ -298,6 +299,7 @@ class SidecarClient:
             ttl: STORED: after how many seconds it expires if it was not sent, at most a year; 0 is the sidecar's default.
             priority: STORED: 0 to 9; those with a higher one are sent first.
             key: STORED: an idempotency key, at most 128 bytes. A message whose key is known is not taken twice.
+            traceparent: The trace that the message belongs to, as W3C's header of that name; "" is that of the call, if it has one.
             device: The device; None is the client's.
             timeout: Seconds. When they have passed, the message may be sent all the same.
 
@@ -309,7 +311,9 @@ class SidecarClient:
             ConflictError: The key is that of another message.
             InvalidRequestError: The message breaks a rule of the platform.
         """
-        request = messaging_pb2.PublishRequest(device=self._device(device), message=_convert.outgoing(topic, payload, qos, assurance, ttl, priority, key))
+        request = messaging_pb2.PublishRequest(
+            device=self._device(device), message=_convert.outgoing(topic, payload, qos, assurance, ttl, priority, key, traceparent)
+        )
         return _convert.receipt(self._call(self._messaging.Publish, request, timeout, repeat=bool(key), cut=errors.OutcomeUnknownError))
 
     def publisher(self, *, device: models.Device | None = None, window: int = 1000) -> Publisher:
