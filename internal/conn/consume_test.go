@@ -233,7 +233,7 @@ func TestCallsAreSharedAmongThoseWhoAnswer(t *testing.T) {
 }
 
 func TestASubscriptionThatEndsWhileItIsAskedForIsUnsubscribed(t *testing.T) {
-	f := newFilters()
+	f := newFilters(dev1)
 	f.up(false, func(string) bool { return false })
 	if err := f.add([]string{"x"}); err != nil {
 		t.Fatal(err)
@@ -247,7 +247,7 @@ func TestASubscriptionThatEndsWhileItIsAskedForIsUnsubscribed(t *testing.T) {
 }
 
 func TestAFilterThatIsWantedAgainIsNotGrantedByWhatWasBefore(t *testing.T) {
-	f := newFilters()
+	f := newFilters(dev1)
 	f.up(false, func(string) bool { return false })
 	names := []string{"x"}
 	_ = f.add(names)
@@ -267,7 +267,7 @@ func TestAFilterThatIsWantedAgainIsNotGrantedByWhatWasBefore(t *testing.T) {
 }
 
 func TestWhatNobodyWantsAnyMoreIsUnsubscribedWhereTheSessionLasted(t *testing.T) {
-	f := newFilters()
+	f := newFilters(dev1)
 	no := func(string) bool { return false }
 	names := []string{"x"}
 	for _, session := range []bool{true, false} {
@@ -286,7 +286,7 @@ func TestWhatNobodyWantsAnyMoreIsUnsubscribedWhereTheSessionLasted(t *testing.T)
 }
 
 func TestAFilterThatWasRefusedIsAskedForAgain(t *testing.T) {
-	f := newFilters()
+	f := newFilters(dev1)
 	f.up(false, func(string) bool { return false })
 	if err := f.add([]string{"/a"}); err != nil { // an inbox wants it, with or without a stream
 		t.Fatal(err)

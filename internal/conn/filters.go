@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
 )
@@ -14,7 +15,8 @@ import (
 // filters are the topic filters that a device is to be subscribed to, each counted by those who want it. Whoever changes them
 // only leaves a note; the goroutine that has the link (subscribe, below) makes the platform agree.
 type filters struct {
-	bell chan struct{} // rings when the link may have something to do; carries no data
+	bell chan struct{}     // rings when the link may have something to do; carries no data
+	free func(string) bool // what the platform subscribes a device to by itself: it does not count
 
 	mu      sync.Mutex
 	wanted  map[string]*filter
@@ -32,21 +34,16 @@ type filter struct {
 	refused error
 }
 
-func newFilters() *filters {
-	return &filters{bell: make(chan struct{}, 1), wanted: map[string]*filter{}, changed: make(chan struct{})}
+func newFilters(id device.ID) *filters {
+	free := func(filter string) bool { return platform.AutoSubscribedFilter(id, filter) }
+	return &filters{bell: make(chan struct{}, 1), free: free, wanted: map[string]*filter{}, changed: make(chan struct{})}
 }
 
 // add wants filters, all or none of them.
 func (s *filters) add(names []string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fresh := 0
-	for _, name := range names {
-		if f := s.wanted[name]; f == nil {
-			fresh++
-		}
-	}
-	if len(s.wanted)+fresh > platform.MaxSubscriptions {
+	if s.counted(names) > platform.MaxSubscriptions {
 		return ErrTooManyFilters
 	}
 	for _, name := range names {
@@ -62,6 +59,22 @@ func (s *filters) add(names []string) error {
 	}
 	s.note()
 	return nil
+}
+
+// counted is how many subscriptions there are with names. A login to which the platform subscribes nothing by itself may still ask for
+// more than it takes; the platform then refuses some. mu is held.
+func (s *filters) counted(names []string) (n int) {
+	for name := range s.wanted {
+		if !s.free(name) {
+			n++
+		}
+	}
+	for _, name := range names {
+		if s.wanted[name] == nil && !s.free(name) {
+			n++
+		}
+	}
+	return n
 }
 
 // remove ends what add began.

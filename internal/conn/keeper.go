@@ -59,7 +59,7 @@ func newKeeper(id device.ID, env *environment) *Keeper {
 	return &Keeper{
 		id: id, env: env, asking: make(chan struct{}, 1), changed: make(chan struct{}),
 		status: event.Status{Device: id, State: event.Idle, StateTime: time.Now()},
-		pace:   pace{perMinute: env.connectsPerMinute}, lanes: newLanes(), filters: newFilters(),
+		pace:   pace{perMinute: env.connectsPerMinute}, lanes: newLanes(), filters: newFilters(id),
 		shaper: newShaper(env.rates),
 	}
 }

@@ -66,5 +66,5 @@ def test_the_page_names_nothing_that_is_there():
 
 def test_numbers_and_words_are_right():
     system = len(unasked(Device("pk", "dn")))
-    assert f"{system} are the system's topics, {100 - system} are left" in PAGE
+    assert f"LinkKit has {system} filters, do not\n  count" in PAGE
     assert f"`{_login.STORED}`" in PAGE
