@@ -43,10 +43,13 @@ async def within(what: Coroutine[Any, Any, Any], timeout: float | None) -> bool:
     return True
 
 
-def being_cancelled() -> bool:
-    """Tell whether a CancelledError is meant for the current task, and not of something that it waits for. Python 3.10 cannot tell."""
+def being_cancelled(otherwise: bool = True) -> bool:
+    """Tell whether a CancelledError is meant for the current task, and not of something that it waits for; `otherwise` where it cannot be told.
+
+    That is on Python 3.10.
+    """
     cancelling = getattr(asyncio.current_task(), "cancelling", None)
-    return cancelling is None or cancelling() > 0
+    return otherwise if cancelling is None else cancelling() > 0
 
 
 class Stream(Generic[T]):

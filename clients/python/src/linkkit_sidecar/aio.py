@@ -522,7 +522,7 @@ class SidecarClient:
         except grpc.RpcError as error:
             raise to_error(error, deadline, cut, self._closed) from None
         except (asyncio.CancelledError, grpc.aio.UsageError):
-            if not self._closed or being_cancelled():
+            if not self._closed or being_cancelled(otherwise=False):  # the client was closed: that is the likelier cause
                 raise
             raise (cut or errors.ClientClosedError)("the client was closed before the answer came") from None
 
