@@ -18,6 +18,7 @@ import grpc
 from . import _convert, errors, models
 from ._feeds import Persistence, broken, ended, failed
 from ._rpc import Deadline, Origin
+from ._talks import CallTalk, InboxTalk
 from ._verdict import CALL_LASTS, answer, batch, lasting
 from .v1 import messaging_pb2
 
@@ -285,7 +286,7 @@ class Worker:
                 self._end()
 
 
-class Consumer(Worker):
+class Consumer(InboxTalk, Worker):
     """Runs a handler for each message of an inbox. See `SidecarClient.consume`."""
 
     def __init__(
@@ -303,22 +304,6 @@ class Consumer(Worker):
         self._on_gap = on_gap
         super().__init__(f"linkkit-sidecar-consumer-{open.inbox}", workers, lasting(open, handler, retry_delay), *rest)
 
-    def _first(self) -> messaging_pb2.ConsumeRequest:
-        return messaging_pb2.ConsumeRequest(open=self._inbox)
-
-    def _batch(self, answers: list[Any]) -> messaging_pb2.ConsumeRequest:
-        return messaging_pb2.ConsumeRequest(answers=answers)
-
-    def _read(self, response: messaging_pb2.ConsumeResponse) -> Iterable[Any]:
-        if response.stale:
-            log.warning("%d answers to inbox %s came too late: those messages come again", len(response.stale), self._inbox.inbox)
-        if response.missed:
-            gap = models.Gap(response.missed, f"inbox {self._inbox.inbox} dropped messages to make room, or found them damaged")
-            log.warning("%d messages are missing: %s", gap.missed, gap.detail)
-            if self._on_gap is not None:
-                self._notices.append(gap)
-        return response.deliveries
-
     def _do(self, work: Any) -> Any:
         if isinstance(work, models.Gap):
             if self._on_gap is not None:
@@ -333,7 +318,7 @@ class Consumer(Worker):
         return answer(work.delivery, returned, error, work.count, self._retry_delay)
 
 
-class CallHandler(Worker):
+class CallHandler(CallTalk, Worker):
     """Answers calls from the platform by a function. It can still be called as that function. See `SidecarClient.on_call`."""
 
     def __init__(self, handler: Callable[[models.Call], models.Payload], first: messaging_pb2.AnswerCallsRequest, workers: int, *rest: Any) -> None:
@@ -343,18 +328,6 @@ class CallHandler(Worker):
 
     def __call__(self, call: models.Call) -> models.Payload:
         return self._handler(call)
-
-    def _first(self) -> messaging_pb2.AnswerCallsRequest:
-        return self._opening
-
-    def _batch(self, answers: list[Any]) -> messaging_pb2.AnswerCallsRequest:
-        return messaging_pb2.AnswerCallsRequest(answers=answers)
-
-    def _read(self, response: messaging_pb2.AnswerCallsResponse) -> Iterable[Any]:
-        for result in response.results:
-            if result.outcome == messaging_pb2.OUTCOME_FAILED:
-                log.warning("the answer to a call was not sent: %s [%s]", result.detail, _convert.reason_name(result.reason))
-        return response.calls
 
     def _do(self, work: Any) -> Any:
         try:
