@@ -9,11 +9,7 @@ import (
 func chain(l *lab.Lab) ([]Side, error) {
 	p := l.Params()
 	p.Callers = 64
-	sidecar, err := sidecarWithDevice(l)
-	if err != nil {
-		return nil, err
-	}
-	bare, err := l.StartReady(l.Command(p, "bare-server"))
+	sidecar, bare, err := besideBare(l, p)
 	if err != nil {
 		return nil, err
 	}

@@ -10,11 +10,7 @@ func unary(callers int) func(*lab.Lab) ([]Side, error) {
 	return func(l *lab.Lab) ([]Side, error) {
 		p := l.Params()
 		p.Callers = callers
-		sidecar, err := sidecarWithDevice(l)
-		if err != nil {
-			return nil, err
-		}
-		bare, err := l.StartReady(l.Command(p, "bare-server"))
+		sidecar, bare, err := besideBare(l, p)
 		if err != nil {
 			return nil, err
 		}
@@ -51,6 +47,16 @@ func onSandbox(open func(*lab.Lab) ([]Side, error)) func(*lab.Lab) ([]Side, erro
 		}
 		return open(l)
 	}
+}
+
+// besideBare is a sidecar with a device, and a server of gRPC that is nothing else.
+func besideBare(l *lab.Lab, p program.Params) (*lab.Sidecar, *lab.Process, error) {
+	sidecar, err := sidecarWithDevice(l)
+	if err != nil {
+		return nil, nil, err
+	}
+	bare, err := l.StartReady(l.Command(p, "bare-server"))
+	return sidecar, bare, err
 }
 
 func sidecarWithDevice(l *lab.Lab) (*lab.Sidecar, error) {

@@ -6,19 +6,12 @@ acknowledgement: as fast as the SDK's own limits let it.
 
 import threading
 import time
-from pathlib import Path
-
-from linkkit import linkkit
 
 from meter import Meter, params, say
+from vendor import device
 
 p = params()
-host, _, port = p["broker"].partition(":")
-kit = linkkit.LinkKit(
-    host_name=host, product_key=p["product_key"], device_name=p["device_name"], device_secret="",
-    client_id=p["client_id"], username=p["username"], password=p["password"],
-)
-kit.config_mqtt(port=int(port), cadata=Path(p["ca_file"]).read_text(), endpoint=host)
+kit = device(p)
 connected, answered = threading.Event(), threading.Event()
 began, early = {}, {}
 lock = threading.Lock()
