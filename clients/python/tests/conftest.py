@@ -19,6 +19,8 @@ from linkkit_sidecar.sandbox.v1 import sandbox_pb2, sandbox_pb2_grpc
 
 pytest_plugins = ["pytester", "linkkit_sidecar.pytest_plugin"]
 
+KEPT_MESSAGES = 100_000  # more than any test publishes from one device
+
 ROOT = Path(__file__).parents[3]
 os.environ.setdefault("LINKKIT_SIDECAR_BINARY", str(ROOT / "bin" / "linkkit-sidecar"))
 os.environ["PYTHONPATH"] = str(ROOT / "clients" / "python" / "src")  # for programs that tests start
@@ -28,7 +30,7 @@ class Platform(Sandbox):
     """The sandbox, with its console as it is on the wire."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(args=["--keep-messages", str(KEPT_MESSAGES)])
         self.console: sandbox_pb2_grpc.SandboxServiceStub = self._stub
         self.ca_pem = self.tls.ca_pem
 
@@ -48,7 +50,10 @@ class Platform(Sandbox):
         return self.console.PublishDownstream(request, timeout=10)
 
     def published(self, device: Device) -> list[bytes]:
-        return [one.payload for one in self.list_messages(device)]
+        """Everything that a device published; for a ledger, so it must not have lost the oldest."""
+        messages = self.list_messages(device)
+        assert not messages or messages[0].number == 1, f"the sandbox keeps {KEPT_MESSAGES} messages, which is too few"
+        return [one.payload for one in messages]
 
 
 @pytest.fixture(scope="session")
