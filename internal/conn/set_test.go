@@ -531,7 +531,7 @@ func TestCutsRaiseNoSuspicion(t *testing.T) {
 		if told := of[event.TakeoverSuspected](w.told()); len(told) != 0 {
 			t.Errorf("suspected %+v", told)
 		}
-		if lost := of[event.Lost](w.told()); len(lost) < 20 {
+		if lost := of[event.Lost](w.told()); len(lost) < 10 {
 			t.Errorf("only %d links were lost", len(lost))
 		}
 	})
