@@ -9,27 +9,35 @@ import (
 // at once would be dialled at the lower bound for ever.
 const steady = 30 * time.Second
 
-// backoff draws the waits between attempts.
+// backoff draws the waits between attempts. The zero ceiling is that of a link that held.
 type backoff struct {
 	min, max time.Duration
-	failures int // in a row
+	ceiling  time.Duration // of the next wait, as far as max permits
 }
 
-// next is the wait after one more failure: anywhere between the lower bound and a ceiling that doubles with each failure, up to
-// the upper bound. The whole width is drawn from, so that devices that failed together do not come back together.
-func (b *backoff) next() time.Duration {
-	b.failures++
-	ceiling := b.max
-	if shift := min(b.failures, 32); b.min < b.max>>shift { // the shift of a bound that may overflow is never taken
-		ceiling = b.min << shift
+// next is the wait after one more failure: anywhere between the lower bound and a ceiling, up to the upper bound. The ceiling rises
+// with the waits themselves, not with their number. Devices that failed together then not only wait for different times but
+// also draw the next wait from different ranges, and already the second wave is thin. It never falls, so that a long outage is
+// not asked about in bursts.
+func (b *backoff) next() time.Duration { return b.draw(rand.N[time.Duration]) }
+
+// draw is next with a source of numbers below n.
+func (b *backoff) draw(below func(n time.Duration) time.Duration) time.Duration {
+	if b.ceiling == 0 {
+		b.ceiling = 3 * b.min // a device that lost its link alone is back within two seconds, mostly
 	}
-	return between(b.min, ceiling)
+	wait := b.min
+	if ceiling := min(b.ceiling, b.max); ceiling > b.min {
+		wait += below(ceiling - b.min + 1)
+	}
+	b.ceiling = max(b.ceiling, wait*7/2)
+	return wait
 }
 
 // held resets the wait if the link was up for long enough.
 func (b *backoff) held(d time.Duration) {
 	if d >= steady {
-		b.failures = 0
+		b.ceiling = 0
 	}
 }
 

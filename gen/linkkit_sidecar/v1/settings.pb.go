@@ -372,8 +372,8 @@ func (x *MqttSettings) GetConnectTimeout() uint32 {
 	return 0
 }
 
-// ReconnectSettings bound the wait between two attempts. The wait is drawn at random, at first near the lower bound and
-// up to twice as long after each failure, and never above the upper bound, except after a suspected takeover.
+// ReconnectSettings bound the wait between two attempts. The wait is drawn at random: at first up to three times the lower bound, then
+// from a range that grows with each failure, and never above the upper bound, except after a suspected takeover.
 type ReconnectSettings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Lower bound in seconds, 1 to 7200. Default 1. 0 is taken as the default.

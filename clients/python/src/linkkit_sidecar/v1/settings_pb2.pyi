@@ -194,8 +194,8 @@ Global___MqttSettings: _TypeAlias = MqttSettings  # noqa: Y015
 
 @_typing.final
 class ReconnectSettings(_message.Message):
-    """ReconnectSettings bound the wait between two attempts. The wait is drawn at random, at first near the lower bound and
-    up to twice as long after each failure, and never above the upper bound, except after a suspected takeover.
+    """ReconnectSettings bound the wait between two attempts. The wait is drawn at random: at first up to three times the lower bound, then
+    from a range that grows with each failure, and never above the upper bound, except after a suspected takeover.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
