@@ -3,6 +3,7 @@ package event
 import (
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 )
@@ -66,7 +67,8 @@ func TestReaderThatWantsLittleKeepsUpAllTheSame(t *testing.T) {
 		}()
 		for c := range 10 {
 			tell(l, "d1", 500*c+1, 500*(c+1))
-			synctest.Wait() // it has moved over them
+			time.Sleep(gatherFor) // the log may have waited for more
+			synctest.Wait()       // it has moved over them
 		}
 		l.Publish(Registered{}, Status{Device: dev("d1")})
 		if e := <-taken; e.Event.Sequence != 5001 {

@@ -32,6 +32,10 @@ const (
 	// maxPending is how many events wait for a disk that hangs: as many as the journal would keep of them anyway. What comes
 	// beyond is dropped, and readers are told how much.
 	maxPending = 16384
+	// Events that follow each other share the two fsyncs of a transaction: after a batch of more than few the next one waits for gatherFor.
+	// What comes for one device at once is few. A batch of many shares them well enough, and readers would find the ring too short.
+	few, many = 4, ringSize / 4
+	gatherFor = 5 * time.Millisecond
 )
 
 // ErrClosed ends readers when the log closes.
@@ -115,7 +119,12 @@ func (l *Log) Run(ctx context.Context) {
 	for {
 		select {
 		case <-l.wake:
-			l.flush()
+			if n := l.flush(); n > few && n < many {
+				select {
+				case <-time.After(gatherFor):
+				case <-ctx.Done():
+				}
+			}
 		case <-ctx.Done():
 			l.flush()
 			return
@@ -123,14 +132,14 @@ func (l *Log) Run(ctx context.Context) {
 	}
 }
 
-// flush stores and shows everything pending. Only Run calls it.
-func (l *Log) flush() {
+// flush stores and shows everything pending, and tells how much that was. Only Run calls it.
+func (l *Log) flush() int {
 	l.mu.Lock()
 	batch, overflow, last := l.pending, l.overflow, l.next-1
 	l.pending, l.overflow = nil, nil
 	l.mu.Unlock()
 	if len(batch) == 0 {
-		return
+		return 0
 	}
 	err := l.store(batch)
 	lost := last - batch[len(batch)-1].event.Sequence
@@ -139,6 +148,7 @@ func (l *Log) flush() {
 	for _, p := range batch {
 		l.tell(p, epoch)
 	}
+	return len(batch)
 }
 
 // show lets readers see what was published, and returns the epoch of its cursors.

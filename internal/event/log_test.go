@@ -216,3 +216,35 @@ func TestStoppedReaderDelaysNobodyAndIsToldWhatItMissed(t *testing.T) {
 	takeAttempts(t, stopped, chunk*chunks-keep+1, chunk*chunks)
 	takeNothing(t, stopped)
 }
+
+func TestEventsThatFollowEachOtherShareATransaction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate, j := make(chan struct{}), newMemory()
+		j.before = gate
+		l, stop := run(t, j)
+		stored := func(want uint64, when string) {
+			t.Helper()
+			synctest.Wait()
+			if last, _ := j.LastSequence(); last != want {
+				t.Errorf("%s the journal ends with %d, want %d", when, last, want)
+			}
+		}
+		tell(l, "d1", 1, 1)
+		synctest.Wait() // the disk hangs with the first
+		tell(l, "d1", 2, 2+few)
+		close(gate)
+		stored(2+few, "after a batch")
+		for n := 3 + few; n <= 5+few; n++ {
+			tell(l, "d1", n, n)
+			stored(2+few, "while more may follow")
+		}
+		time.Sleep(gatherFor)
+		stored(5+few, "after a while")
+		tell(l, "d1", 6+few, 6+few)
+		stored(6+few, "when few had followed")
+		tell(l, "d1", 7+few, 8+2*few)
+		tell(l, "d1", 9+2*few, 9+2*few)
+		stop() // ends no wait by losing what waits
+		stored(9+2*few, "at the end")
+	})
+}
