@@ -54,9 +54,14 @@ func (s *Set) load() error {
 	if err != nil {
 		return err
 	}
+	opened := s.env.credentials.Opened()
 	for _, id := range ids {
 		k := s.keeper(id)
-		k.status.Credential = s.env.credentialInfo(id)
+		if c, read := opened[id]; read {
+			k.status.Credential = describeCredential(c)
+		} else {
+			k.status.Credential = s.env.credentialInfo(id)
+		}
 	}
 	records, err := s.env.desired.Desired()
 	if err != nil {

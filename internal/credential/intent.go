@@ -54,7 +54,7 @@ func (s *Store) Interrupted() (map[device.ID]Intent, error) {
 		var r intentRecord
 		data, err := readPrivate(s.path(e))
 		if err == nil {
-			err = decode(data, &r)
+			err = decode(data, &r, &r.Version)
 		}
 		if err != nil {
 			s.log.Error("the note about a registration cannot be read", "device", e.id.String(), "file", s.path(e), "error", err)

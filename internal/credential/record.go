@@ -70,29 +70,31 @@ func encodeCredential(id device.ID, c Credential) ([]byte, error) {
 	})
 }
 
-// decode reads a record of either kind into v. What the JSON library says of a bad one is kept to itself: it quotes
-// what it read, and that is a secret.
-func decode(data []byte, v any) error {
+// decode reads a record of either kind into v, whose version is at found. What the JSON library says of a bad one is kept to itself: it
+// quotes what it read, and that is a secret.
+func decode(data []byte, v any, found *int) error {
+	err := json.Unmarshal(data, v)
+	if err == nil && *found == version { // as good as always: then it is read once
+		return nil
+	}
 	var head struct {
 		Version int `json:"version"`
 	}
-	switch err := json.Unmarshal(data, &head); {
-	case err != nil:
+	switch headless := json.Unmarshal(data, &head); {
+	case headless != nil:
 		return fmt.Errorf("%w: its %d bytes are not a record", errDamaged, len(data))
 	case head.Version > version:
 		return &UnknownVersionError{Found: head.Version}
 	case head.Version != version:
 		return fmt.Errorf("%w: it has version %d", errDamaged, head.Version)
-	case json.Unmarshal(data, v) != nil:
-		return fmt.Errorf("%w: a field is not of its type", errDamaged)
 	}
-	return nil
+	return fmt.Errorf("%w: a field is not of its type", errDamaged)
 }
 
 // decodeCredential reads what encodeCredential wrote for id.
 func decodeCredential(id device.ID, data []byte) (Credential, error) {
 	var r record
-	if err := decode(data, &r); err != nil {
+	if err := decode(data, &r, &r.Version); err != nil {
 		return Credential{}, err
 	}
 	c := Credential{

@@ -49,6 +49,8 @@ type Store struct {
 
 	aside  []entry // files that were set aside, as far as they were looked for
 	looked bool    // whether that was since the last one was
+
+	opened map[device.ID]Credential // what Open has read, until Opened
 }
 
 // Options are the choices of Open.
@@ -94,6 +96,7 @@ func (s *Store) with(id device.ID, doing string, fn func() error) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	delete(s.opened, id) // it may be another soon
 	if err := fn(); err != nil {
 		return fmt.Errorf("cannot %s of %s: %w", doing, id, err)
 	}
@@ -126,6 +129,15 @@ func (s *Store) Delete(id device.ID) error {
 			fileOf(id, candidate, plain), fileOf(id, candidate, sealed), fileOf(id, intent, plain),
 			fileOf(id, current, plain), fileOf(id, current, sealed))
 	})
+}
+
+// Opened is the current credentials as Open has read them, for who needs all of them at once; a second call has none. Get reads anew.
+func (s *Store) Opened() map[device.ID]Credential {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	opened := s.opened
+	s.opened = nil
+	return opened
 }
 
 // IDs lists the devices that have a credential, current or candidate, sorted.

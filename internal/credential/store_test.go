@@ -274,3 +274,28 @@ func TestAnOpenDirectoryIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestOpenedIsWhatGetWouldSay(t *testing.T) {
+	dir := stateDir(t)
+	s := open(t, dir, "")
+	for _, name := range []string{"a", "b", "c"} {
+		if err := s.Put(dev(name), secret("old")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.PutCandidate(dev("d"), secret("no current one")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, fileOf(dev("c"), current, sealed).name, []byte("not readable without a key"), 0o644) // which of the two counts is not for a reader of one to say
+	s = open(t, dir, "")
+	if err := s.Put(dev("b"), secret("new")); err != nil {
+		t.Fatal(err)
+	}
+	opened := s.Opened()
+	if c, read := opened[dev("a")]; len(opened) != 1 || !read || !c.Same(secret("old")) {
+		t.Errorf("opened %v", opened)
+	}
+	if again := s.Opened(); len(again) != 0 {
+		t.Errorf("a second time %v", again)
+	}
+}

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 )
 
-// tidy reads every file once, as Open promises.
+// tidy reads every file once, as Open promises, and keeps what it has read for Opened.
 func (s *Store) tidy() error {
 	used, aside, others, err := list(s.dir)
 	if err != nil {
@@ -27,15 +29,20 @@ func (s *Store) tidy() error {
 		s.log.Warn("a damaged credential waits to be looked at", "device", e.id.String(), "set_aside", s.path(e))
 	}
 	encrypted := map[entry]bool{} // by what would be its plain file
+	s.opened = map[device.ID]Credential{}
 	for _, end := range []string{sealed, plain} {
 		for _, e := range used {
 			if e.end != end || e.slot == intent {
 				continue
 			}
 			twin := fileOf(e.id, e.slot, plain)
-			readable, err := s.tidyOne(e, encrypted[twin])
+			superseded, twins := encrypted[twin]
+			readable, err := s.tidyOne(e, superseded)
 			if err != nil {
 				return err
+			}
+			if twins { // which of them counts is for Get to say
+				delete(s.opened, e.id)
 			}
 			encrypted[twin] = end == sealed && readable
 		}
@@ -69,6 +76,9 @@ func (s *Store) tidyOne(e entry, superseded bool) (readable bool, err error) {
 			s.log.Error("a stored credential cannot be used", "device", e.id.String(), "error", err)
 		}
 		return false, nil
+	}
+	if e.slot == current {
+		s.opened[e.id] = c
 	}
 	if s.key == nil || e.end == sealed && !oldKey {
 		return true, nil
