@@ -63,7 +63,7 @@ type environment struct {
 	open              func(context.Context, attempt) (link, error) // dialer.openMQTT, but for tests
 	version           string
 	connectsPerMinute int
-	handshakes        chan struct{}
+	handshakes        *handshakes
 	queues            message.Queues // nil: none
 	outbox            outbox.Options
 	inbox             inbox.Options
@@ -89,7 +89,7 @@ func newEnvironment(o Options) *environment {
 	if o.Handshakes <= 0 {
 		o.Handshakes = DefaultHandshakes
 	}
-	env.handshakes = make(chan struct{}, o.Handshakes)
+	env.handshakes = newHandshakes(o.Handshakes)
 	return env
 }
 

@@ -80,7 +80,7 @@ func (v *vigil) leave(ctx context.Context) {
 	}
 }
 
-// connecting makes one attempt.
+// connecting waits until there may be one more attempt, and has it made.
 func (v *vigil) connecting() step {
 	return func(ctx context.Context) step {
 		k := v.k
@@ -93,38 +93,42 @@ func (v *vigil) connecting() step {
 				return event.AttemptFailed{Cause: f.Cause, Detail: f.Detail, NextAttempt: next, Attempt: v.attempts}
 			})
 		}
-		select { // at most so many handshakes at once in the process
-		case k.env.handshakes <- struct{}{}:
-			defer func() { <-k.env.handshakes }()
-		case <-ctx.Done():
+		var after step
+		if !k.env.handshakes.run(ctx, func() { after = v.attempt(ctx) }) {
 			return nil
 		}
-		v.attempts++
-		ctx, span := k.env.tracer.Connect(v.asked.Into(ctx), k.id, v.attempts, v.address)
-		v.asked = trace.Context{}
-		k.change(event.Attempting{Attempt: v.attempts, Endpoint: v.address}, func(s *event.Status) {
-			s.State, s.Attempt, s.Endpoint = event.Connecting, v.attempts, v.address
-			s.Trace = span.TraceID()
-			s.Counters.Attempts++
-		})
-		cred, candidate, err := k.env.credentialFor(k.id)
-		if err != nil {
-			span.End(traceKind(err), err)
-			return v.noCredential(err)
-		}
-		opened, err := v.open(ctx, cred)
-		span.End(traceKind(err), err)
-		if ctx.Err() != nil {
-			if opened != nil {
-				closeLink(opened)
-			}
-			return nil
-		}
-		if err != nil {
-			return v.failed(asFailure(err), candidate)
-		}
-		return v.accepted(opened, cred, candidate)
+		return after
 	}
+}
+
+// attempt makes it, when its turn has come. It is run by a goroutine that is not the vigil's, whose stack stays as long as the link does.
+func (v *vigil) attempt(ctx context.Context) step {
+	k := v.k
+	v.attempts++
+	ctx, span := k.env.tracer.Connect(v.asked.Into(ctx), k.id, v.attempts, v.address)
+	v.asked = trace.Context{}
+	k.change(event.Attempting{Attempt: v.attempts, Endpoint: v.address}, func(s *event.Status) {
+		s.State, s.Attempt, s.Endpoint = event.Connecting, v.attempts, v.address
+		s.Trace = span.TraceID()
+		s.Counters.Attempts++
+	})
+	cred, candidate, err := k.env.credentialFor(k.id)
+	if err != nil {
+		span.End(traceKind(err), err)
+		return v.noCredential(err)
+	}
+	opened, err := v.open(ctx, cred)
+	span.End(traceKind(err), err)
+	if ctx.Err() != nil {
+		if opened != nil {
+			closeLink(opened)
+		}
+		return nil
+	}
+	if err != nil {
+		return v.failed(asFailure(err), candidate)
+	}
+	return v.accepted(opened, cred, candidate)
 }
 
 // open logs in with a fresh signature, within the connect timeout.
@@ -133,18 +137,7 @@ func (v *vigil) open(ctx context.Context, cred credential.Credential) (link, err
 	defer cancel()
 	v.k.loggingIn()
 	a := attempt{id: v.k.id, settings: v.settings, login: v.login(cred), onMessage: v.k.inbound}
-	type result struct {
-		link link
-		err  error
-	}
-	// On a goroutine of its own, since a handshake needs a large stack, and that of the vigil stays as long as the link does.
-	opened := make(chan result, 1)
-	go func() { // ends with ctx, as open does
-		l, err := v.k.env.open(ctx, a)
-		opened <- result{l, err}
-	}()
-	r := <-opened
-	return r.link, r.err
+	return v.k.env.open(ctx, a)
 }
 
 func (v *vigil) login(c credential.Credential) platform.Login {
