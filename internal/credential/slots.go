@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
@@ -23,6 +24,9 @@ func (s *Store) forms() (mine, other string) {
 func (s *Store) find(id device.ID, which slot) (Credential, entry, error) {
 	for _, end := range []string{sealed, plain} { // where both exist the encrypted one is the newer, see write
 		e := fileOf(id, which, end)
+		if errors.Is(syscall.Access(s.path(e), 0), syscall.ENOENT) { // mostly; an error for people costs more to make than to see that there is no file
+			continue
+		}
 		if c, _, err := s.read(e); !errors.Is(err, fs.ErrNotExist) {
 			return c, e, err
 		}
