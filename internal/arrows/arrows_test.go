@@ -67,7 +67,7 @@ var holders = map[string]string{
 // strangers lists, for each room, libraries that must not come in even by way of others.
 var strangers = map[string][]string{
 	"conn":     {"google.golang.org/grpc", "google.golang.org/protobuf", module + "gen", module + "internal/sandbox", module + "internal/trace/otlp"},
-	"server":   {module + "internal/sandbox", module + "internal/store", module + "internal/trace/otlp"},
+	"server":   {module + "internal/sandbox", module + "internal/store", module + "internal/trace/otlp", "buf.build/go/protovalidate"},
 	"platform": {"net/http", "crypto/rand", "math/rand", "math/rand/v2"},
 }
 

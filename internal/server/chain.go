@@ -9,7 +9,6 @@ import (
 
 	middleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
-	validating "github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/protovalidate"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -28,8 +27,7 @@ import (
 //	admit      token, rate, streams, policy: before any work is done for the caller
 //	validate   last, the rules of the contract; what comes through is well formed
 func (s *Server) chain() ([]grpc.ServerOption, error) {
-	validator, err := newValidator()
-	if err != nil {
+	if _, err := contract(); err != nil {
 		return nil, err
 	}
 	log, recovers := logging.LoggerFunc(s.logCall), recovery.WithRecoveryHandlerContext(recovered)
@@ -39,9 +37,9 @@ func (s *Server) chain() ([]grpc.ServerOption, error) {
 		unary, stream = append(unary, s.metrics.UnaryServerInterceptor()), append(stream, s.metrics.StreamServerInterceptor())
 	}
 	unary = append(unary, s.logSparsely(logging.UnaryServerInterceptor(log, logOptions...)), s.answerUnary,
-		recovery.UnaryServerInterceptor(recovers), s.admitUnary, validating.UnaryServerInterceptor(validator))
+		recovery.UnaryServerInterceptor(recovers), s.admitUnary, validateUnary)
 	stream = append(stream, logging.StreamServerInterceptor(log, logOptions...), s.answerStream,
-		recovery.StreamServerInterceptor(recovers), s.admitStream, validating.StreamServerInterceptor(validator))
+		recovery.StreamServerInterceptor(recovers), s.admitStream, validateStream)
 	return []grpc.ServerOption{grpc.ChainUnaryInterceptor(unary...), grpc.ChainStreamInterceptor(stream...)}, nil
 }
 

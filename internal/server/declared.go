@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"buf.build/go/protovalidate"
-
 	pb "github.com/linkkit-sidecar/linkkit-sidecar/gen/linkkit_sidecar/v1"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/conn"
 )
@@ -13,11 +11,11 @@ import (
 // ConnectRequest translates a request that no caller made, such as that of a device which the configuration declares. It is held
 // to the rules of the contract, and means what the same request means when an app makes it.
 func ConnectRequest(r *pb.ConnectRequest) (conn.ConnectRequest, error) {
-	var invalid *protovalidate.ValidationError
-	if err := protovalidate.Validate(r); errors.As(err, &invalid) && len(invalid.Violations) > 0 {
-		v := invalid.Violations[0].Proto
-		return conn.ConnectRequest{}, fmt.Errorf("%s: %s", protovalidate.FieldPathString(v.GetField()), v.GetMessage())
-	} else if err != nil {
+	if err := validate(r); err != nil {
+		if invalid, ok := errors.AsType[*invalidError](err); ok {
+			first := invalid.violations[0]
+			return conn.ConnectRequest{}, fmt.Errorf("%s: %s", first.GetField(), first.GetDescription())
+		}
 		return conn.ConnectRequest{}, err
 	}
 	id := idFrom(r.GetDevice())

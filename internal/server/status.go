@@ -131,9 +131,6 @@ func about(id device.ID, err error) error { return &deviceError{id, err} }
 // say: the caller left, or its deadline passed. Errors that gRPC itself made are returned as they are.
 func toStatus(err error) (s *status.Status, reason string) {
 	if made, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
-		if violations := violations(made.GRPCStatus()); len(violations) > 0 {
-			return invalid(violations)
-		}
 		return made.GRPCStatus(), ""
 	}
 	v, known := judge(err)
@@ -181,6 +178,9 @@ func judge(err error) (verdict, bool) {
 		return verdict{code: codes.NotFound, reason: pb.ErrorReason_ERROR_REASON_INVALID_REQUEST}, true
 	}
 	if _, ok := errors.AsType[*platform.FieldError](err); ok {
+		return verdict{code: codes.InvalidArgument, reason: pb.ErrorReason_ERROR_REASON_INVALID_REQUEST}, true
+	}
+	if _, ok := errors.AsType[*invalidError](err); ok {
 		return verdict{code: codes.InvalidArgument, reason: pb.ErrorReason_ERROR_REASON_INVALID_REQUEST}, true
 	}
 	return verdict{}, false
@@ -235,6 +235,9 @@ func metadataOf(err error) map[string]string {
 
 // fieldsOf are the fields that an error says are wrong.
 func fieldsOf(err error) []*errdetails.BadRequest_FieldViolation {
+	if invalid, ok := errors.AsType[*invalidError](err); ok {
+		return invalid.violations
+	}
 	field, problem := "device", err.Error()
 	if f, ok := errors.AsType[*platform.FieldError](err); ok {
 		field, problem = f.Field, f.Problem
@@ -242,14 +245,4 @@ func fieldsOf(err error) []*errdetails.BadRequest_FieldViolation {
 		field = "credential"
 	}
 	return []*errdetails.BadRequest_FieldViolation{{Field: field, Description: problem}}
-}
-
-// invalid is the answer to a request that breaks rules of the contract.
-func invalid(violations []*errdetails.BadRequest_FieldViolation) (*status.Status, string) {
-	problems := make([]string, len(violations))
-	for i, v := range violations {
-		problems[i] = strings.TrimPrefix(v.GetField()+": "+v.GetDescription(), ": ")
-	}
-	return compose(verdict{code: codes.InvalidArgument, reason: pb.ErrorReason_ERROR_REASON_INVALID_REQUEST},
-		"the request cannot be taken: "+strings.Join(problems, "; "), nil, &errdetails.BadRequest{FieldViolations: violations})
 }

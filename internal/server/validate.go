@@ -1,37 +1,72 @@
 package server
 
 import (
-	validatepb "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
-	"buf.build/go/protovalidate"
+	"context"
+	"strings"
+
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc/status"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	pb "github.com/linkkit-sidecar/linkkit-sidecar/gen/linkkit_sidecar/v1"
 )
 
-// newValidator reads the rules of all requests now, so that the first call is no slower than the others.
-func newValidator() (protovalidate.Validator, error) {
-	thorough, err := protovalidate.New(protovalidate.WithMessages(
-		&pb.RegisterRequest{}, &pb.ConnectRequest{}, &pb.DisconnectRequest{}, &pb.EventsRequest{},
-		&pb.GetDeviceRequest{}, &pb.ListDevicesRequest{}, &pb.ForgetDeviceRequest{},
-	))
-	return quick{thorough}, err
+// invalidError is that a request breaks rules of the contract.
+type invalidError struct {
+	violations []*errdetails.BadRequest_FieldViolation
 }
 
-// quick knows at a glance that the requests which apps make thousands of times a second are well formed, and asks the thorough one,
-// which reads the rules by reflection, about all others and about what is wrong.
-type quick struct{ thorough protovalidate.Validator }
+func (e *invalidError) Error() string {
+	problems := make([]string, len(e.violations))
+	for i, v := range e.violations {
+		problems[i] = strings.TrimPrefix(v.GetField()+": "+v.GetDescription(), ": ")
+	}
+	return "the request cannot be taken: " + strings.Join(problems, "; ")
+}
 
-func (q quick) Validate(m proto.Message, options ...protovalidate.ValidationOption) error {
-	if len(options) == 0 && clearlyValid(m) {
+// validate holds a request to the rules of the contract. The error is an *invalidError, unless the contract cannot be read.
+func validate(request any) error {
+	m, ok := request.(proto.Message)
+	if !ok || clearlyValid(m) {
 		return nil
 	}
-	return q.thorough.Validate(m, options...)
+	all, err := contract()
+	if err != nil {
+		return err
+	}
+	r := all[m.ProtoReflect().Descriptor().FullName()]
+	if r == nil { // of another service: health, reflection
+		return nil
+	}
+	if broken := r.broken(m.ProtoReflect()); len(broken) > 0 {
+		return &invalidError{broken}
+	}
+	return nil
 }
 
-// clearlyValid reports whether m is a request whose only rules are those of a device, and its device is fine. A test compares it with
-// the rules in the contract.
+func validateUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if err := validate(req); err != nil {
+		return nil, err
+	}
+	return next(ctx, req)
+}
+
+func validateStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	return next(srv, validatedStream{stream})
+}
+
+// validatedStream holds each request of a stream to the rules.
+type validatedStream struct{ grpc.ServerStream }
+
+func (s validatedStream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	return validate(m)
+}
+
+// clearlyValid knows at a glance the requests which apps make thousands of times a second, whose only rules are those of a device: it
+// reports whether m is one, and its device is fine. A test compares it with the rules.
 func clearlyValid(m proto.Message) bool {
 	var d *pb.Device
 	switch m := m.(type) {
@@ -45,21 +80,4 @@ func clearlyValid(m proto.Message) bool {
 		return false
 	}
 	return d == nil || idFrom(d).Validate() == nil
-}
-
-// violations are the rules that the validating interceptor found broken. They never hold what the fields held.
-func violations(s *status.Status) []*errdetails.BadRequest_FieldViolation {
-	var all []*errdetails.BadRequest_FieldViolation
-	for _, detail := range s.Details() {
-		found, ok := detail.(*validatepb.Violations)
-		if !ok {
-			continue
-		}
-		for _, v := range found.GetViolations() {
-			all = append(all, &errdetails.BadRequest_FieldViolation{
-				Field: protovalidate.FieldPathString(v.GetField()), Description: v.GetMessage(), Reason: v.GetRuleId(),
-			})
-		}
-	}
-	return all
 }
