@@ -9,10 +9,9 @@ import (
 // lanes are the messages that wait to be sent over one device's link. Each caller has a lane of its own, and the lanes take
 // turns, so one that floods delays its own messages only.
 type lanes struct {
-	bell chan struct{} // rings when take may have something; carries no data
-
 	mu      sync.Mutex
-	closed  error // why nothing is taken now; nil while a link is up
+	sender  func() // is called when take, or the outbox, may have something; nil while nobody sends
+	closed  error  // why nothing is taken now; nil while a link is up
 	busy    []*lane
 	waiting int
 	limit   int // of waiting; 0 is none
@@ -24,7 +23,7 @@ type lane struct {
 	queue []message.Outgoing
 }
 
-func newLanes() *lanes { return &lanes{bell: make(chan struct{}, 1), closed: ErrNotOnline} }
+func newLanes() *lanes { return &lanes{closed: ErrNotOnline} }
 
 // add queues messages, or answers at once that they will not be sent.
 func (q *lanes) add(l *lane, messages []message.Outgoing) {
@@ -45,7 +44,9 @@ func (q *lanes) add(l *lane, messages []message.Outgoing) {
 		l.queue = append(l.queue, m)
 		q.waiting++
 	}
-	q.ring()
+	if q.sender != nil {
+		q.sender()
+	}
 }
 
 func refuse(l *lane, messages []message.Outgoing, why error) {
@@ -89,11 +90,28 @@ func (q *lanes) open(limit int) {
 	q.closed, q.limit = nil, limit
 }
 
+// call has sender called, now and whenever there may be something to send, until close. It must not wait.
+func (q *lanes) call(sender func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.sender = sender
+	sender()
+}
+
+// ring calls the sender, if there is one.
+func (q *lanes) ring() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.sender != nil {
+		q.sender()
+	}
+}
+
 // close takes no more, and answers for those that wait: they were not sent.
 func (q *lanes) close(why error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.closed = why
+	q.closed, q.sender = why, nil
 	for _, l := range q.busy {
 		refuse(l, l.queue, why)
 		l.queue = nil
@@ -112,12 +130,5 @@ func (q *lanes) leave(l *lane) {
 			l.queue = nil
 			return
 		}
-	}
-}
-
-func (q *lanes) ring() {
-	select {
-	case q.bell <- struct{}{}:
-	default:
 	}
 }

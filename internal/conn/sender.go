@@ -36,36 +36,40 @@ type sender struct {
 	l       link
 	traced  trace.Link
 	slots   chan struct{}          // one for each message that may be under way
+	calls   errands[struct{}]      // to send: there may be something
 	flights errands[flight]        // in the order in which they were sent
 	settled errands[*outbox.Entry] // those of the outbox that have landed
 	turn    bool                   // whether it is the outbox's
 }
 
-// send runs a sender until ctx ends or the link does. What is under way when ctx ends is waited for, for a while.
-func (k *Keeper) send(ctx context.Context, l link, window int) {
+// send makes a sender, which sends from now on until ctx ends or the link does. Call its finish then.
+func (k *Keeper) send(ctx context.Context, l link, window int) *sender {
 	s := &sender{k: k, l: l, traced: k.tracedLink(), slots: make(chan struct{}, window)}
+	s.calls.run = func(next func() []struct{}) { s.loop(ctx, next) }
 	s.flights.run = func(next func() []flight) { s.land(ctx, next) }
 	s.settled.run = s.settle
-	k.lanes.ring() // there may be something in the outbox
-	s.loop(ctx)
-	k.lanes.close(ErrNotOnline) // what waits was not sent
+	k.lanes.call(func() { s.calls.add(struct{}{}) })
+	return s
+}
+
+// finish waits for what is under way, for a while.
+func (s *sender) finish() {
+	s.k.lanes.close(ErrNotOnline) // what waits was not sent
+	s.calls.finish()
 	s.flights.finish()
 	s.settled.finish()
 }
 
-func (s *sender) loop(ctx context.Context) {
-	defer s.l.More(false)
-	for s.slot(ctx) {
-		for !s.dispatch(ctx) {
-			s.l.More(false)
-			select {
-			case <-s.k.lanes.bell:
-			case <-ctx.Done():
-				return
-			case <-s.l.Done():
-				return
+// loop sends what there is, each time that it is called.
+func (s *sender) loop(ctx context.Context, next func() []struct{}) {
+	for calls := next(); len(calls) > 0; calls = next() {
+		for s.slot(ctx) {
+			if !s.dispatch(ctx) {
+				<-s.slots
+				break
 			}
 		}
+		s.l.More(false)
 	}
 }
 
@@ -86,10 +90,7 @@ func (s *sender) slot(ctx context.Context) bool {
 	return false
 }
 
-// dispatch hands the next message to the link; it reports false when there is none, or not any more. It stays out of loop, which waits for
-// days in thousands of goroutines and must not have its large frame.
-//
-//go:noinline
+// dispatch hands the next message to the link; it reports false when there is none, or not any more.
 func (s *sender) dispatch(ctx context.Context) bool {
 	if isOver(ctx, s.l) {
 		return false

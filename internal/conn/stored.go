@@ -23,7 +23,7 @@ func (k *Keeper) openOutbox() (*outbox.Box, error) {
 	case k.env.queues == nil:
 		return nil, errNoQueues
 	}
-	box, err := outbox.Open(k.id, k.env.queues, k.env.outbox, k.lanes.bell, k.env.log)
+	box, err := outbox.Open(k.id, k.env.queues, k.env.outbox, k.lanes.ring, k.env.log)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package conn
 import (
 	"context"
 	"fmt"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,8 +120,7 @@ func BenchmarkSend(b *testing.B) {
 	k := newKeeper(dev1, &environment{measures: newMeasures()})
 	ctx, stop := context.WithCancel(b.Context())
 	k.lanes.open(0)
-	var sending sync.WaitGroup
-	sending.Go(func() { k.send(ctx, instantLink{done: make(chan struct{})}, 64) })
+	sender := k.send(ctx, instantLink{done: make(chan struct{})}, 64)
 	p := &Publisher{k: k, lane: &lane{box: message.NewMailbox()}}
 	batch := make([]message.Outgoing, 64)
 	for i := range batch {
@@ -141,5 +139,5 @@ func BenchmarkSend(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(batch)), "ns/message")
 	stop()
-	sending.Wait()
+	sender.finish()
 }

@@ -222,35 +222,33 @@ func (v *vigil) release(l link, carried *carriage) {
 type carriage struct {
 	k       *Keeper
 	cancel  context.CancelFunc
-	sending sync.WaitGroup
 	changed errands[struct{}] // notes that the filters have
+	sender  *sender           // nil until the first subscriptions stand; written by who runs changed
 }
 
 // carry starts it: first the subscriptions, then the sending.
 func (v *vigil) carry(ctx context.Context, l link, auto bool) *carriage {
 	k, c := v.k, &carriage{k: v.k}
 	ctx, c.cancel = context.WithCancel(ctx)
-	begun := make(chan struct{}) // closed when the first subscriptions stand
-	begin := sync.OnceFunc(func() { close(begun) })
-	c.changed.run = func(next func() []struct{}) { k.keepSubscribed(ctx, l, next, begin) }
+	c.changed.run = func(next func() []struct{}) {
+		k.keepSubscribed(ctx, l, next, func() {
+			if c.sender == nil {
+				c.sender = k.send(ctx, l, max(v.settings.MaxInflight, 1))
+			}
+		})
+	}
 	k.filters.up(l.SessionPresent(), func(filter string) bool { return auto && platform.AutoSubscribedFilter(k.id, filter) })
 	c.changed.add(struct{}{})
-	c.sending.Go(func() {
-		select {
-		case <-begun:
-			k.send(ctx, l, max(v.settings.MaxInflight, 1))
-		case <-ctx.Done():
-		case <-l.Done():
-		}
-	})
 	return c
 }
 
 // end ends it, and waits: for a while for the acknowledgements of what is under way.
 func (c *carriage) end() {
 	c.cancel()
-	c.sending.Wait()
 	c.changed.finish()
+	if c.sender != nil {
+		c.sender.finish()
+	}
 	c.k.lanes.close(ErrNotOnline)
 	c.k.filters.down()
 }

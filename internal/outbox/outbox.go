@@ -93,7 +93,7 @@ type Box struct {
 	disk  message.Queues
 	log   *slog.Logger
 	o     Options
-	bell  chan<- struct{} // rung when Next may have something; carries no data
+	ring  func() // is called when Next may have something, and must not wait
 
 	// changing is held for reading while something is written to disk, so that Drop comes after that. It is taken before mu.
 	changing sync.RWMutex
@@ -113,9 +113,9 @@ type Box struct {
 	behind   bool // the disk does not take what has ended, and that has been logged
 }
 
-// Open reads what a device's outbox holds. bell is rung, without blocking, when Next may have something.
-func Open(id device.ID, disk message.Queues, o Options, bell chan<- struct{}, log *slog.Logger) (*Box, error) {
-	b := &Box{id: id, queue: Queue(id), disk: disk, log: log.With("device", id), o: o.withDefaults(), bell: bell}
+// Open reads what a device's outbox holds. ring is called when Next may have something: it must not wait, nor call the outbox.
+func Open(id device.ID, disk message.Queues, o Options, ring func(), log *slog.Logger) (*Box, error) {
+	b := &Box{id: id, queue: Queue(id), disk: disk, log: log.With("device", id), o: o.withDefaults(), ring: ring}
 	var err error
 	if b.keys, err = openKeys(id, disk, b.log); err != nil {
 		return nil, err
@@ -186,13 +186,6 @@ func Stored(disk message.Queues) (ids []device.ID, err error) {
 		}
 	}
 	return ids, err
-}
-
-func (b *Box) ring() {
-	select {
-	case b.bell <- struct{}{}:
-	default:
-	}
 }
 
 // Next takes the message whose turn it is, to be sent; its entry goes to Settle or Return. It is for one goroutine.

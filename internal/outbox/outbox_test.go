@@ -30,7 +30,6 @@ type house struct {
 	*Box
 	t    *testing.T
 	disk *disk
-	bell chan struct{}
 	box  *message.Mailbox
 }
 
@@ -81,8 +80,8 @@ func open(t *testing.T, dir string, o Options) *house {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	h := &house{t: t, disk: &disk{DB: db}, bell: make(chan struct{}, 1), box: message.NewMailbox()}
-	if h.Box, err = Open(dev, h.disk, o, h.bell, slog.New(slog.DiscardHandler)); err != nil {
+	h := &house{t: t, disk: &disk{DB: db}, box: message.NewMailbox()}
+	if h.Box, err = Open(dev, h.disk, o, func() {}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	return h
