@@ -58,9 +58,9 @@ const unsubscribe = -1
 // Read is called by one goroutine at a time. Writes may meet: the library sends its pings from a goroutine of their own.
 type guard struct {
 	net.Conn
-	in      *bufio.Reader
-	checked []byte // of the packet being read: header, or a whole short packet, already checked and not yet handed on
-	body    int    // bytes of the packet's body that are still to be handed on after checked
+	in      *bufio.Reader // lent by desks; nil while the next packet is waited for
+	checked []byte        // of the packet being read: header, or a whole short packet, already checked and not yet handed on
+	body    int           // bytes of the packet's body that are still to be handed on after checked
 	store   [maxHeader + maxShort]byte
 
 	// writing is held during a Write, so that the deadline is that of the one who writes. A channel, not a mutex: tests have time pass
@@ -85,7 +85,6 @@ func newGuard(c net.Conn) *guard {
 		g.gathered.intake = &intake{Conn: c}
 		g.Conn = g.gathered.intake
 	}
-	g.in = bufio.NewReaderSize(g.Conn, 2+maxTopic)
 	return g
 }
 
@@ -191,9 +190,30 @@ func (g *guard) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// desks lends room to read packets in: a link waits for days for the next packet, which a byte is enough for.
+var desks = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 2+maxTopic) }}
+
+// firstByte waits for the next packet's first byte.
+func (g *guard) firstByte() (byte, error) {
+	if g.in != nil && g.in.Buffered() > 0 {
+		return g.in.ReadByte()
+	}
+	if g.in != nil {
+		g.in.Reset(nil)
+		desks.Put(g.in)
+		g.in = nil
+	}
+	if _, err := io.ReadFull(g.Conn, g.store[:1]); err != nil {
+		return 0, err
+	}
+	g.in = desks.Get().(*bufio.Reader)
+	g.in.Reset(g.Conn)
+	return g.store[0], nil
+}
+
 // nextPacket reads and checks the next packet's header, and the whole packet if it is a short one.
 func (g *guard) nextPacket() error {
-	first, err := g.in.ReadByte()
+	first, err := g.firstByte()
 	if err != nil {
 		return err
 	}

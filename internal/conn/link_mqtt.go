@@ -126,8 +126,9 @@ func (l *mqttLink) options(a attempt) *mqtt.ClientOptions {
 		SetKeepAlive(a.settings.KeepAlive).SetPingTimeout(pingTimeout).SetWriteTimeout(writeTimeout).
 		SetConnectTimeout(2 * a.settings.ConnectTimeout). // ours, by ctx, is sooner
 		SetAutoReconnect(false).SetConnectRetry(false).SetOrderMatters(true).SetAutoAckDisabled(true)
+	onMessage := a.onMessage // alone, since the handler stays as long as the link
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
-		a.onMessage(message.Incoming{
+		onMessage(message.Incoming{
 			Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Duplicate: m.Duplicate(), ReceivedAt: time.Now(),
 		}, m.Ack)
 	})

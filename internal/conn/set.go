@@ -136,6 +136,7 @@ func (s *Set) Run(ctx context.Context) error {
 	for id, w := range s.stored {
 		s.keeper(id).watch(s, w, trace.Context{})
 	}
+	s.stored = nil
 	close(s.resumed)
 	s.tickUntil(ctx)
 	s.end(errShutdown)
