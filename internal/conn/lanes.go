@@ -90,12 +90,14 @@ func (q *lanes) open(limit int) {
 	q.closed, q.limit = nil, limit
 }
 
-// call has sender called, now and whenever there may be something to send, until close. It must not wait.
+// call has sender called whenever there may be something to send, until close. It must not wait.
 func (q *lanes) call(sender func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.sender = sender
-	sender()
+	if q.waiting > 0 {
+		sender()
+	}
 }
 
 // ring calls the sender, if there is one.

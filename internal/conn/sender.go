@@ -49,6 +49,9 @@ func (k *Keeper) send(ctx context.Context, l link, window int) *sender {
 	s.flights.run = func(next func() []flight) { s.land(ctx, next) }
 	s.settled.run = s.settle
 	k.lanes.call(func() { s.calls.add(struct{}{}) })
+	if k.theOutbox() != nil {
+		k.lanes.ring() // there may be something in it
+	}
 	return s
 }
 

@@ -223,22 +223,25 @@ type carriage struct {
 	k       *Keeper
 	cancel  context.CancelFunc
 	changed errands[struct{}] // notes that the filters have
-	sender  *sender           // nil until the first subscriptions stand; written by who runs changed
+	sender  *sender           // nil until the first subscriptions stand
 }
 
 // carry starts it: first the subscriptions, then the sending.
 func (v *vigil) carry(ctx context.Context, l link, auto bool) *carriage {
 	k, c := v.k, &carriage{k: v.k}
 	ctx, c.cancel = context.WithCancel(ctx)
-	c.changed.run = func(next func() []struct{}) {
-		k.keepSubscribed(ctx, l, next, func() {
-			if c.sender == nil {
-				c.sender = k.send(ctx, l, max(v.settings.MaxInflight, 1))
-			}
-		})
+	stand := func() {
+		if c.sender == nil {
+			c.sender = k.send(ctx, l, max(v.settings.MaxInflight, 1))
+		}
 	}
+	c.changed.run = func(next func() []struct{}) { k.keepSubscribed(ctx, l, next, stand) }
 	k.filters.up(l.SessionPresent(), func(filter string) bool { return auto && platform.AutoSubscribedFilter(k.id, filter) })
-	c.changed.add(struct{}{})
+	if subscribe, unsubscribe := k.filters.work(); len(subscribe)+len(unsubscribe) > 0 {
+		c.changed.add(struct{}{})
+	} else { // most devices have none: thousands that come online at once need no goroutine for that
+		stand()
+	}
 	return c
 }
 
