@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 )
 
 // Mailbox collects receipts for one reader. Whoever puts one in never waits: there are as many receipts as messages were
@@ -48,6 +49,25 @@ func (m *Mailbox) Take(ctx context.Context) ([]Receipt, error) {
 		case <-m.bell:
 		case <-ctx.Done():
 			return nil, ctx.Err()
+		}
+	}
+}
+
+// More waits until there are as many receipts as wanted beside those taken, but no longer than so long, and returns all.
+func (m *Mailbox) More(ctx context.Context, taken []Receipt, want int, within time.Duration) []Receipt {
+	late := time.NewTimer(within)
+	defer late.Stop()
+	for waits := true; ; {
+		taken = append(taken, m.Now()...)
+		if !waits || len(taken) >= want || m.Closed() {
+			return taken
+		}
+		select {
+		case <-m.bell:
+		case <-late.C:
+			waits = false
+		case <-ctx.Done():
+			waits = false
 		}
 	}
 }

@@ -38,6 +38,14 @@ const maxUnanswered = 10_000
 // receiptsAtOnce is how many receipts a response has at most.
 const receiptsAtOnce = 256
 
+// A response costs an app more than the receipts in it: in Python ten times as much as one of them. So receipts that come soon after the
+// response before wait for each other while many more are due. One that only few will follow does not wait.
+const (
+	receiptsRest   = 500 * time.Microsecond // from one response to the next
+	receiptsEnough = 32                     // do not wait
+	receiptsMany   = 8
+)
+
 var (
 	errDuplicateID = errors.New("a message has the id of one that has no receipt yet: number the messages of a stream")
 	errOtherDevice = &platform.FieldError{Field: "device", Problem: "belongs into the first request of a stream; use a stream for each device"}
@@ -162,6 +170,7 @@ type exchange struct {
 
 	mu      sync.Mutex
 	waiting map[uint64]bool // ids that await a receipt; true: they have had one
+	due     int             // how many have had none
 	traced  traces          // of those that have had none
 	over    bool            // no more messages are taken
 	stopped bool            // the server stops
@@ -259,6 +268,7 @@ func (x *exchange) publish(part []*pb.OutgoingMessage) error {
 			return x.why
 		}
 		x.waiting[m.GetId()] = false
+		x.due++
 		out, err := outgoingFrom(m)
 		if err == nil {
 			err = x.permit(out.Topic)
@@ -278,6 +288,7 @@ func (x *exchange) publish(part []*pb.OutgoingMessage) error {
 
 // answer sends receipts as they come. It returns nil when no more will.
 func (x *exchange) answer(ctx context.Context) error {
+	var answered time.Time
 	for {
 		receipts, err := x.publisher.Receipts().Take(ctx)
 		if errors.Is(err, message.ErrMailboxClosed) {
@@ -285,6 +296,11 @@ func (x *exchange) answer(ctx context.Context) error {
 		}
 		if err != nil {
 			return err
+		}
+		if rest := receiptsRest - time.Since(answered); rest > 0 {
+			if due := x.stillDue(); due-len(receipts) >= receiptsMany {
+				receipts = x.publisher.Receipts().More(ctx, receipts, min(due, receiptsEnough), rest)
+			}
 		}
 		for len(receipts) > 0 {
 			part := receipts[:min(len(receipts), receiptsAtOnce)]
@@ -298,7 +314,15 @@ func (x *exchange) answer(ctx context.Context) error {
 			}
 			x.done(part)
 		}
+		answered = time.Now()
 	}
+}
+
+// stillDue returns how many messages have had no receipt.
+func (x *exchange) stillDue() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.due
 }
 
 func (x *exchange) done(receipts []message.Receipt) {
@@ -316,6 +340,7 @@ func (x *exchange) done(receipts []message.Receipt) {
 			x.waiting[r.ID] = true
 		}
 	}
+	x.due -= int(answered)
 	x.room.Release(answered)
 	x.endIfDone()
 }
