@@ -389,6 +389,56 @@ func TestASlowReaderLosesTheOldestAndIsToldHowMany(t *testing.T) {
 	})
 }
 
+func TestWhereManyMessagesComeTheyComeTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := online(t)
+		small, err := w.Subscribe(dev1, []string{own + "+"}, 4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := w.subscribe(own + "+")
+		both := []*Subscription{small, s}
+		pairs := func(gap time.Duration) { // longer than it takes to see whether there are many
+			for range 2*busyTime/gap + 1 {
+				time.Sleep(gap)
+				w.deliver(own + "1")
+				w.deliver(own + "2")
+				came := time.Now()
+				for _, r := range both {
+					if b := take(t, r); len(b.Messages) != 2 || time.Since(came) != 0 {
+						t.Fatalf("%d came after %s", len(b.Messages), time.Since(came))
+					}
+				}
+			}
+		}
+		three := func() {
+			for i := range 3 {
+				time.Sleep(restTime / 8)
+				w.deliver(own + fmt.Sprint(i))
+			}
+		}
+		take(t, small)
+		take(t, s)
+		pairs(time.Millisecond)
+		go three()
+		for range 3 {
+			if b := take(t, s); len(b.Messages) != 1 {
+				t.Errorf("where few come, %d were kept", len(b.Messages))
+			}
+		}
+		take(t, small)
+		pairs(restTime) // so that who takes has no rest
+		last := time.Now()
+		go three()
+		if b := take(t, small); len(b.Messages) != 2 || time.Since(last) != restTime/4 {
+			t.Errorf("half of what may wait: %d after %s", len(b.Messages), time.Since(last))
+		}
+		if b := take(t, s); len(b.Messages) != 3 || time.Since(last) != restTime {
+			t.Errorf("those that follow: %d after %s", len(b.Messages), time.Since(last))
+		}
+	})
+}
+
 func TestTheHundredAndFirstFilterIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := online(t)

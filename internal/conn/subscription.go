@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
@@ -18,10 +19,16 @@ type Subscription struct {
 	filters []string
 	bell    chan struct{} // rings when Take may have something; carries no data
 
-	granted uint64 // the epoch that Take has told of; Take's own
+	// Take's own:
+	granted uint64    // the epoch that it has told of
+	took    time.Time // when it last had messages
+	counted int       // so many since
+	since   time.Time
+	busy    bool // so many came before since that a rest pays
 
 	mu     sync.Mutex
 	queue  []message.Incoming
+	enough int // so many in the queue ring the bell
 	limit  int
 	missed uint64
 	ended  error
@@ -42,6 +49,11 @@ const (
 	maxQueue     = 100_000
 	// batchSize is how many messages a Batch has at most.
 	batchSize = 64
+	// restTime is how long Take rests after messages while many come, so that they come together: each batch costs an app more than the
+	// messages in it. Many are 4,000 a second, in the last busyTime or more: below that it is the time of each that counts.
+	restTime  = 500 * time.Microsecond
+	busyTime  = 10 * time.Millisecond
+	busyCount = 40
 )
 
 // Subscribe begins a subscription. The device need not be online: it is subscribed when it is. Close it.
@@ -62,7 +74,7 @@ func (s *Set) Subscribe(id device.ID, topicFilters []string, queue int) (*Subscr
 	if err := k.filters.add(topicFilters); err != nil {
 		return nil, err
 	}
-	r := &Subscription{k: k, filters: topicFilters, limit: queue, bell: make(chan struct{}, 1)}
+	r := &Subscription{k: k, filters: topicFilters, limit: queue, enough: 1, bell: make(chan struct{}, 1)}
 	k.readers.add(r)
 	if now, err := s.known(id); err != nil || now != k { // it was forgotten, or the sidecar stops, since
 		r.finish(cmp.Or(err, ErrUnknownDevice))
@@ -94,6 +106,7 @@ func (r *Subscription) Close() {
 // Take waits for something to say. It ends with ctx's error, ErrFilterRefused, ErrUnknownDevice when the device was forgotten, or
 // ErrShuttingDown.
 func (r *Subscription) Take(ctx context.Context) (Batch, error) {
+	r.rest(ctx)
 	for {
 		epoch, changed, refused := r.k.filters.standing(r.filters)
 		if refused != nil {
@@ -106,6 +119,7 @@ func (r *Subscription) Take(ctx context.Context) (Batch, error) {
 		if r.granted != 0 { // what comes before the first SUBACK waits for it
 			r.drain(&b)
 		}
+		r.count(len(b.Messages))
 		if b.Granted || b.Missed > 0 || len(b.Messages) > 0 {
 			return b, nil
 		}
@@ -119,6 +133,50 @@ func (r *Subscription) Take(ctx context.Context) (Batch, error) {
 			return Batch{}, ctx.Err()
 		}
 	}
+}
+
+func (r *Subscription) count(n int) {
+	if n == 0 {
+		return
+	}
+	r.took = time.Now()
+	r.counted += n
+	if lasted := r.took.Sub(r.since); lasted >= busyTime {
+		r.busy = lasted <= time.Duration(r.counted)*busyTime/busyCount
+		r.since, r.counted = r.took, 0
+	}
+}
+
+// rest waits until restTime has passed since the last messages, or half a batch is there, or so many that soon one would be dropped.
+func (r *Subscription) rest(ctx context.Context) {
+	left := restTime - time.Since(r.took)
+	if !r.busy || left <= 0 || !r.awaits(min(batchSize, r.limit)/2) {
+		return
+	}
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-r.bell:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	r.awaits(1)
+}
+
+// awaits has the bell rung by so many messages, and tells whether there is anything to wait for.
+func (r *Subscription) awaits(enough int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended != nil || len(r.queue) >= enough {
+		r.enough = 1
+		return false
+	}
+	select {
+	case <-r.bell: // of messages that were taken, or are too few
+	default:
+	}
+	r.enough = max(enough, 1)
+	return true
 }
 
 func (r *Subscription) drain(b *Batch) {
@@ -155,8 +213,11 @@ func (r *Subscription) offer(m message.Incoming) (dropped bool) {
 		r.missed++
 	}
 	r.queue = append(r.queue, m)
+	enough := len(r.queue) >= r.enough
 	r.mu.Unlock()
-	r.ring()
+	if enough {
+		r.ring()
+	}
 	return dropped
 }
 
