@@ -175,13 +175,15 @@ def test_what_the_sidecar_does_not_take_is_logged(recorded, caplog):
     recorded.wait("on_publish_topic")
 
 
-def test_no_more_than_max_queued_message_are_without_acknowledgement(make, platform, device):
+def test_no_more_than_max_queued_message_are_without_acknowledgement(make, platform, device, caplog, monkeypatch):
+    monkeypatch.setattr("linkkit_sidecar.compat._outgoing._QUIET", 3600.0)
     fault = sandbox_pb2.Fault(device=platform.named(device[0]), swallow_puback=True)
     platform.console.SetFault(sandbox_pb2.SetFaultRequest(fault=fault), timeout=10)
     recorded = make(mqtt={"max_queued_message": 3, "max_inflight_message": 1})
     kit = recorded.online().kit
     topic = kit.to_full_topic("user/update")
     assert [kit.publish_topic(topic, "x")[0] for _ in range(5)] == [0, 0, 0, -4, -4]
+    assert caplog.text.count("was not taken") == 1  # not a line for each
     assert kit.publish_topic(topic, "x", 0)[0] == 0
     platform.console.ClearFaults(sandbox_pb2.ClearFaultsRequest(device=platform.named(device[0])), timeout=10)
     platform.console.KickDevice(sandbox_pb2.KickDeviceRequest(device=platform.named(device[0])), timeout=10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +17,7 @@ from linkkit_sidecar.v1 import messaging_pb2
 from ._log import Log
 
 MAX_PAYLOAD = 256 << 10
+_QUIET = 1.0  # seconds between lines that say the same
 _STORED = messaging_pb2.ASSURANCE_STORED
 
 
@@ -43,6 +45,8 @@ class Outgoing:
         self._again: deque[int] = deque()  # those that are to be sent on the next link
         self._done: deque[int] = deque()
         self._woken = False
+        self._refused = 0  # since it was last logged
+        self._quiet_until = 0.0
 
     def number(self) -> int:
         """The next number of a message, or of a request to subscribe."""
@@ -60,7 +64,7 @@ class Outgoing:
         """
         under_way = self._under_way
         if qos and self._limit and len(under_way) >= self._limit:
-            self._log.error("a message to %s was not taken: %d are without acknowledgement, which is max_queued_message", topic, self._limit)
+            self._refuse(topic)
             return None
         number = next(self._numbers) % 65535 + 1
         stored = self._stored and not now
@@ -80,6 +84,15 @@ class Outgoing:
             self._log.error("a message to %s was not taken: %s", topic, error)
             return None
         return number
+
+    def _refuse(self, topic: str) -> None:
+        """Log that there are too many; once a second, for a program that tries until one is taken does so all the time."""
+        self._refused += 1
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            words = "a message to %s was not taken (%d since the last such line): %d are without acknowledgement, which is max_queued_message"
+            self._log.error(words, topic, self._refused, self._limit)
+            self._refused, self._quiet_until = 0, now + _QUIET
 
     def _settled(self, number: int, told: bool, result: Receipt | errors.SidecarError) -> None:
         """Called on the publisher's thread with what became of a message."""
