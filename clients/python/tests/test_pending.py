@@ -40,6 +40,23 @@ def test_batches_are_bounded_in_messages_and_bytes():
     assert len(pending.take()) == 2
 
 
+def test_few_are_few_only_beside_many_under_way():
+    pending, told = Pending(), Told()
+    told.add(pending, "alone")
+    assert not pending.few
+    pending.take()
+    told.add(pending, "beside one")
+    assert not pending.few
+    for i in range(10):
+        told.add(pending, str(i))
+    pending.take()
+    told.add(pending, "beside many")
+    assert pending.few
+    for i in range(40):
+        told.add(pending, str(i))
+    assert not pending.few
+
+
 def test_each_message_is_settled_once():
     pending, told = Pending(), Told()
     first, second = told.add(pending, "first"), told.add(pending, "second", pb.ASSURANCE_STORED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
@@ -21,6 +22,9 @@ log = logging.getLogger("linkkit_sidecar")
 
 _LOOK_AGAIN = 0.05
 """Seconds. Who waits for room is woken when there is some for a batch, for a message at a time would make batches of one; or after this."""
+
+_GATHER = 0.0003
+"""Seconds that a batch of few messages waits for others, while many are under way. One that is alone does not wait."""
 
 
 class Publisher:
@@ -260,6 +264,10 @@ class Publisher:
         while True:
             with self._lock:
                 self._work.wait_for(lambda: self._pending.queued or over.is_set() or self._stop.is_set())
+                few = self._pending.few
+            if few:
+                time.sleep(_GATHER)  # let who publishes fill the batch: to send one costs more than the messages in it
+            with self._lock:
                 if over.is_set() or self._stop.is_set():
                     return
                 batch = self._pending.take()

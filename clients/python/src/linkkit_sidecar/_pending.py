@@ -13,6 +13,8 @@ from .v1 import messaging_pb2
 
 MAX_BATCH_MESSAGES = 256
 MAX_BATCH_BYTES = 512 << 10
+_FEW = 32
+_MANY = 8
 
 _STORED = messaging_pb2.OUTCOME_STORED
 _GOOD = frozenset({messaging_pb2.OUTCOME_ACKNOWLEDGED, messaging_pb2.OUTCOME_SENT, _STORED})
@@ -55,6 +57,11 @@ class Pending:
     def queued(self) -> int:
         """How many wait to be sent."""
         return len(self._queue)
+
+    @property
+    def few(self) -> bool:
+        """Whether only a few wait to be sent, though many are under way: more are likely to follow soon."""
+        return len(self._queue) < _FEW and len(self._sent) >= _MANY
 
     def add(self, message: messaging_pb2.OutgoingMessage, settle: Settle, to_end: bool) -> None:
         """Queue a message. It gets an id and, when it is STORED and has none, a key."""
