@@ -49,9 +49,10 @@ const (
 	maxQueue     = 100_000
 	// batchSize is how many messages a Batch has at most.
 	batchSize = 64
-	// restTime is how long Take rests after messages while many come, so that they come together: each batch costs an app more than the
-	// messages in it. Many are 4,000 a second, in the last busyTime or more: below that it is the time of each that counts.
+	// restTime is how long Take rests after messages while many come, so that they come together, up to restCount: each batch costs an app
+	// more than the messages in it. Many are 4,000 a second, in the last busyTime or more: below that it is the time of each that counts.
 	restTime  = 500 * time.Microsecond
+	restCount = 16
 	busyTime  = 10 * time.Millisecond
 	busyCount = 40
 )
@@ -147,10 +148,10 @@ func (r *Subscription) count(n int) {
 	}
 }
 
-// rest waits until restTime has passed since the last messages, or half a batch is there, or so many that soon one would be dropped.
+// rest waits until restTime has passed since the last messages, or restCount are there, or so many that soon one would be dropped.
 func (r *Subscription) rest(ctx context.Context) {
 	left := restTime - time.Since(r.took)
-	if !r.busy || left <= 0 || !r.awaits(min(batchSize, r.limit)/2) {
+	if !r.busy || left <= 0 || !r.awaits(min(restCount, r.limit/2)) {
 		return
 	}
 	timer := time.NewTimer(left)
