@@ -127,10 +127,16 @@ func (e *deviceError) Unwrap() error { return e.err }
 
 func about(id device.ID, err error) error { return &deviceError{id, err} }
 
+// grpcError is an error that gRPC made.
+type grpcError interface {
+	error
+	GRPCStatus() *status.Status
+}
+
 // toStatus is the only place where an error becomes a gRPC status. The reason is "" where gRPC's own code says all there is to
-// say: the caller left, or its deadline passed. Errors that gRPC itself made are returned as they are.
+// say: the caller left, or its deadline passed. Errors that gRPC itself made, as when a stream ends, are returned as they are.
 func toStatus(err error) (s *status.Status, reason string) {
-	if made, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
+	if made, ok := errors.AsType[grpcError](err); ok {
 		return made.GRPCStatus(), ""
 	}
 	v, known := judge(err)

@@ -132,6 +132,7 @@ func TestWhatIsWrappedIsFoundWhereItCounts(t *testing.T) {
 		{context.Canceled, ""},
 		{fmt.Errorf("x: %w", context.DeadlineExceeded), ""},
 		{status.Error(codes.Unavailable, "gRPC's own"), ""},
+		{about(dev1, status.Error(codes.Canceled, "gRPC's own, of a stream that the caller left")), ""},
 	} {
 		if _, reason := toStatus(c.err); reason != c.reason {
 			t.Errorf("%v: %q, want %q", c.err, reason, c.reason)
