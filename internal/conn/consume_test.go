@@ -234,7 +234,7 @@ func TestCallsAreSharedAmongThoseWhoAnswer(t *testing.T) {
 
 func TestASubscriptionThatEndsWhileItIsAskedForIsUnsubscribed(t *testing.T) {
 	f := newFilters(dev1)
-	f.up(false, func(string) bool { return false })
+	f.up(false, func(string) bool { return false }, nil)
 	if err := f.add([]string{"x"}); err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +248,7 @@ func TestASubscriptionThatEndsWhileItIsAskedForIsUnsubscribed(t *testing.T) {
 
 func TestAFilterThatIsWantedAgainIsNotGrantedByWhatWasBefore(t *testing.T) {
 	f := newFilters(dev1)
-	f.up(false, func(string) bool { return false })
+	f.up(false, func(string) bool { return false }, nil)
 	names := []string{"x"}
 	_ = f.add(names)
 	f.work()
@@ -271,13 +271,13 @@ func TestWhatNobodyWantsAnyMoreIsUnsubscribedWhereTheSessionLasted(t *testing.T)
 	no := func(string) bool { return false }
 	names := []string{"x"}
 	for _, session := range []bool{true, false} {
-		f.up(false, no)
+		f.up(false, no, nil)
 		_ = f.add(names)
 		f.work()
 		f.answered(names, []byte{1})
 		f.down()
 		f.remove(names)
-		f.up(session, no)
+		f.up(session, no, nil)
 		if _, drop := f.work(); slices.Equal(drop, names) != session {
 			t.Errorf("session %v: to be unsubscribed %v", session, drop)
 		}
@@ -287,7 +287,7 @@ func TestWhatNobodyWantsAnyMoreIsUnsubscribedWhereTheSessionLasted(t *testing.T)
 
 func TestAFilterThatWasRefusedIsAskedForAgain(t *testing.T) {
 	f := newFilters(dev1)
-	f.up(false, func(string) bool { return false })
+	f.up(false, func(string) bool { return false }, nil)
 	if err := f.add([]string{"/a"}); err != nil { // an inbox wants it, with or without a stream
 		t.Fatal(err)
 	}
@@ -295,7 +295,7 @@ func TestAFilterThatWasRefusedIsAskedForAgain(t *testing.T) {
 		"by another stream": func() { _ = f.add([]string{"/a"}) },
 		"on a new link": func() {
 			f.down()
-			f.up(true, func(string) bool { return false })
+			f.up(true, func(string) bool { return false }, nil)
 		},
 	} {
 		f.answered([]string{"/a"}, []byte{0x80})

@@ -266,6 +266,7 @@ type fakeLink struct {
 	failure    *Failure
 	closed     bool
 	done       chan struct{}
+	tell       func()   // of the end; may be nil
 	hold       bool     // leaves messages unacknowledged
 	more       bool     // messages wait for others, and are acknowledged when none comes
 	refuse     string   // this filter
@@ -350,9 +351,21 @@ func (l *fakeLink) heard() []string {
 func (l *fakeLink) lose(f *Failure) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.failure == nil {
-		l.failure = f
-		close(l.done)
+	if l.failure != nil {
+		return
+	}
+	l.failure = f
+	close(l.done)
+	if l.tell != nil {
+		l.tell()
+	}
+}
+
+func (l *fakeLink) WhenDone(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tell = f; l.failure != nil {
+		f()
 	}
 }
 

@@ -13,13 +13,13 @@ import (
 )
 
 // filters are the topic filters that a device is to be subscribed to, each counted by those who want it. Whoever changes them
-// only leaves a note; the goroutine that has the link (subscribe, below) makes the platform agree.
+// only leaves a note; a goroutine of the link's (subscribe, below) makes the platform agree.
 type filters struct {
-	bell chan struct{}     // rings when the link may have something to do; carries no data
 	free func(string) bool // what the platform subscribes a device to by itself: it does not count
 
 	mu      sync.Mutex
 	wanted  map[string]*filter
+	noted   func()            // is called when the link may have something to do, and must not wait; nil while none is up
 	links   uint64            // that were up so far
 	epoch   uint64            // of the link that is up; 0 while none is
 	auto    func(string) bool // of that link: the platform sends on the filter's topics unasked
@@ -36,7 +36,7 @@ type filter struct {
 
 func newFilters(id device.ID) *filters {
 	free := func(filter string) bool { return platform.AutoSubscribedFilter(id, filter) }
-	return &filters{bell: make(chan struct{}, 1), free: free, wanted: map[string]*filter{}, changed: make(chan struct{})}
+	return &filters{free: free, wanted: map[string]*filter{}, changed: make(chan struct{})}
 }
 
 // add wants filters, all or none of them.
@@ -130,11 +130,18 @@ func (s *filters) count() (all Filters) {
 	return all
 }
 
+// note tells the link that there may be something to do. mu is held.
 func (s *filters) note() {
-	select {
-	case s.bell <- struct{}{}:
-	default:
+	if s.noted != nil {
+		s.noted()
 	}
+}
+
+// quiet has the link called no more.
+func (s *filters) quiet() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noted = nil
 }
 
 // tell wakes those who wait for a standing. mu is held.
@@ -144,12 +151,13 @@ func (s *filters) tell() {
 }
 
 // up begins a link, on which nothing is granted yet but what needs no asking. Where the platform has kept the session, it has kept
-// the filters that nobody wants any more, too: they stay to be unsubscribed.
-func (s *filters) up(session bool, auto func(string) bool) {
+// the filters that nobody wants any more, too: they stay to be unsubscribed. What has changed until now is for the link to look at;
+// noted is called for what does from now on, until quiet.
+func (s *filters) up(session bool, auto func(string) bool, noted func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.links++
-	s.epoch, s.auto = s.links, auto
+	s.epoch, s.auto, s.noted = s.links, auto, noted
 	for name, f := range s.wanted {
 		f.sent, f.refused = f.sent && session, nil
 		if f.users == 0 && !f.sent {
@@ -273,15 +281,7 @@ func (k *Keeper) keepSubscribed(ctx context.Context, l link, next func() []struc
 	}
 }
 
-func isOver(ctx context.Context, l link) bool {
-	select {
-	case <-ctx.Done():
-	case <-l.Done():
-	default:
-		return false
-	}
-	return true
-}
+func isOver(ctx context.Context, l link) bool { return ctx.Err() != nil || isDone(l) }
 
 // unanswered ends a link on which a SUBSCRIBE was not answered: what it had asked for would be missed in silence.
 func (k *Keeper) unanswered(ctx context.Context, l link, err error) {

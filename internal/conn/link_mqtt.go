@@ -39,8 +39,10 @@ type attempt struct {
 
 // link is one live connection that the platform has accepted.
 type link interface {
-	// Done is closed when the link has ended, by loss or by Close.
+	// Done is closed when the link has ended, by loss or by Close. WhenDone has f called then, or now if it has; f must not wait. Another f
+	// takes the place of the first.
 	Done() <-chan struct{}
+	WhenDone(f func())
 	// Failure says why, after Done.
 	Failure() *Failure
 	SessionPresent() bool
@@ -79,6 +81,17 @@ type mqttLink struct {
 	mu      sync.Mutex
 	failure *Failure
 	done    chan struct{}
+	tell    func() // of the end; may be nil
+}
+
+// isDone reports whether a link has ended.
+func isDone(l link) bool {
+	select {
+	case <-l.Done():
+		return true
+	default:
+		return false
+	}
 }
 
 // openMQTT dials, logs in and waits for CONNACK, until ctx ends. Errors are those of dial, or *Failure.
@@ -143,9 +156,21 @@ func (l *mqttLink) options(a attempt) *mqtt.ClientOptions {
 func (l *mqttLink) end(f *Failure) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.failure == nil {
-		l.failure = f
-		close(l.done)
+	if l.failure != nil {
+		return
+	}
+	l.failure = f
+	close(l.done)
+	if l.tell != nil {
+		l.tell()
+	}
+}
+
+func (l *mqttLink) WhenDone(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tell = f; l.failure != nil {
+		f()
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trace"
 )
 
-// vigil is the time during which a device is wanted with one set of settings. One goroutine at a time is its own, see keep.
+// vigil is the time during which a device is wanted with one set of settings. One goroutine at a time is its own, or none: see keep.
 type vigil struct {
 	k        *Keeper
 	settings Settings
@@ -31,6 +31,7 @@ type vigil struct {
 	backoff     backoff
 	takeover    takeover
 	since       time.Time // when the device was to be online, or was it last
+	rest        rest      // what the next step waits for; nil: it begins at once
 
 	refusal  *Failure // why the device is rejected; written before rejected
 	rejected atomic.Bool
@@ -49,14 +50,23 @@ type step func(context.Context) step
 // keep is the state machine. It ends when ctx does, or when the platform rejects the device.
 //
 // Each step has a goroutine of its own, which starts that of the next and ends: a goroutine's stack grows with the work that it has done
-// and stays so, and the step in which a device spends its days does no work.
+// and stays so. The step in which a device spends its days has none before it begins, see park.
 func (v *vigil) keep(ctx context.Context, work *sync.WaitGroup, next step) {
 	work.Go(func() {
-		if after := next(ctx); after != nil {
+		after, rest := next(ctx), v.rest
+		v.rest = nil
+		switch {
+		case after == nil:
+			v.leave(ctx)
+		case rest == nil:
 			v.keep(ctx, work, after)
-			return
+		default:
+			work.Add(1) // whoever waits for the vigil waits for one that rests, too
+			park(rest, func() {
+				v.keep(ctx, work, after)
+				work.Done()
+			})
 		}
-		v.leave(ctx)
 	})
 }
 
@@ -184,31 +194,36 @@ func (v *vigil) online(ctx context.Context, l link, cred credential.Credential) 
 		s.Counters.Connects++
 	})
 	k.warn(l.Warnings())
-	carried := v.carry(ctx, l, autoSubscribes(cred))
-	return func(ctx context.Context) step { return v.holding(ctx, l, carried, since) }
+	return v.holding(ctx, l, v.carry(ctx, l, autoSubscribes(cred)), since)
 }
 
-// holding waits for the end of the link.
+// holding rests until the link has ended, or is no longer wanted, or a suspicion can be dropped.
 func (v *vigil) holding(ctx context.Context, l link, carried *carriage, since time.Time) step {
-	k := v.k
-	var calm <-chan time.Time
-	if v.takeover.suspected {
-		calm = time.After(peace)
+	suspected := v.takeover.suspected
+	v.rest = func(wake func()) (forget func()) {
+		l.WhenDone(wake)
+		stop := context.AfterFunc(ctx, wake)
+		if !suspected {
+			return func() { stop() }
+		}
+		calm := time.AfterFunc(peace, wake)
+		return func() {
+			stop()
+			calm.Stop()
+		}
 	}
-	for {
-		select {
-		case <-l.Done():
+	return func(ctx context.Context) step {
+		switch {
+		case isDone(l):
 			v.release(l, carried)
 			return v.lost(l.Failure(), time.Since(since))
-		case <-k.filters.bell:
-			carried.changed.add(struct{}{})
-		case <-calm:
-			v.takeover = takeover{}
-			k.change(nil, func(s *event.Status) { s.TakeoverSuspected = false })
-		case <-ctx.Done():
+		case ctx.Err() != nil:
 			v.release(l, carried)
 			return nil
 		}
+		v.takeover = takeover{}
+		v.k.change(nil, func(s *event.Status) { s.TakeoverSuspected = false })
+		return v.holding(ctx, l, carried, since)
 	}
 }
 
@@ -236,7 +251,8 @@ func (v *vigil) carry(ctx context.Context, l link, auto bool) *carriage {
 		}
 	}
 	c.changed.run = func(next func() []struct{}) { k.keepSubscribed(ctx, l, next, stand) }
-	k.filters.up(l.SessionPresent(), func(filter string) bool { return auto && platform.AutoSubscribedFilter(k.id, filter) })
+	k.filters.up(l.SessionPresent(), func(filter string) bool { return auto && platform.AutoSubscribedFilter(k.id, filter) },
+		func() { c.changed.add(struct{}{}) })
 	if subscribe, unsubscribe := k.filters.work(); len(subscribe)+len(unsubscribe) > 0 {
 		c.changed.add(struct{}{})
 	} else { // most devices have none: thousands that come online at once need no goroutine for that
@@ -248,6 +264,7 @@ func (v *vigil) carry(ctx context.Context, l link, auto bool) *carriage {
 // end ends it, and waits: for a while for the acknowledgements of what is under way.
 func (c *carriage) end() {
 	c.cancel()
+	c.k.filters.quiet()
 	c.changed.finish()
 	if c.sender != nil {
 		c.sender.finish()
