@@ -78,7 +78,7 @@ func (s *Set) want(ctx context.Context, k *Keeper, r ConnectRequest) (v *vigil, 
 	old := k.watching()
 	if old != nil {
 		switch {
-		case old.settings == r.Settings && (r.Credential == nil || s.same(k.id, *r.Credential)):
+		case old.settings.Value() == r.Settings && (r.Credential == nil || s.same(k.id, *r.Credential)):
 			return old, false, nil
 		case !r.Replace:
 			return nil, false, ErrSettingsConflict
@@ -141,7 +141,7 @@ func (s *Set) giveUp(k *Keeper, v *vigil) {
 func (s *Set) await(ctx context.Context, k *Keeper, v *vigil) (event.Status, error) {
 	for {
 		k.mu.Lock()
-		status, failure, now, changed := k.statusLocked(), k.failure, k.vigil, k.changed
+		status, failure, now, changed := k.statusLocked(), k.failure, k.vigil, k.changed.next()
 		k.mu.Unlock()
 		switch {
 		case v.rejected.Load():

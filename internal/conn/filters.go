@@ -23,7 +23,7 @@ type filters struct {
 	links   uint64            // that were up so far
 	epoch   uint64            // of the link that is up; 0 while none is
 	auto    func(string) bool // of that link: the platform sends on the filter's topics unasked
-	changed chan struct{}     // closed and replaced when a filter's standing changes
+	changed bell              // rings when a filter's standing changes
 }
 
 // filter is one topic filter. An entry that nobody wants any more stays until the platform was told.
@@ -36,7 +36,7 @@ type filter struct {
 
 func newFilters(id device.ID) *filters {
 	free := func(filter string) bool { return platform.AutoSubscribedFilter(id, filter) }
-	return &filters{free: free, wanted: map[string]*filter{}, changed: make(chan struct{})}
+	return &filters{free: free, wanted: map[string]*filter{}}
 }
 
 // add wants filters, all or none of them.
@@ -104,12 +104,12 @@ func (s *filters) standing(names []string) (epoch uint64, changed <-chan struct{
 		case f == nil:
 			epoch = 0
 		case f.refused != nil:
-			return 0, s.changed, f.refused
+			return 0, s.changed.next(), f.refused
 		case f.granted != s.epoch:
 			epoch = 0
 		}
 	}
-	return epoch, s.changed, nil
+	return epoch, s.changed.next(), nil
 }
 
 // count tells how those that are wanted stand on the link that is up.
@@ -144,12 +144,6 @@ func (s *filters) quiet() {
 	s.noted = nil
 }
 
-// tell wakes those who wait for a standing. mu is held.
-func (s *filters) tell() {
-	close(s.changed)
-	s.changed = make(chan struct{})
-}
-
 // up begins a link, on which nothing is granted yet but what needs no asking. Where the platform has kept the session, it has kept
 // the filters that nobody wants any more, too: they stay to be unsubscribed. What has changed until now is for the link to look at;
 // noted is called for what does from now on, until quiet.
@@ -164,14 +158,14 @@ func (s *filters) up(session bool, auto func(string) bool, noted func()) {
 			delete(s.wanted, name)
 		}
 	}
-	s.tell()
+	s.changed.ring()
 }
 
 func (s *filters) down() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.epoch = 0
-	s.tell()
+	s.changed.ring()
 }
 
 // work is what the platform is to be told next: filters to subscribe to, or else to unsubscribe from, as many as go into a packet.
@@ -191,7 +185,7 @@ func (s *filters) work() (subscribe, unsubscribe []string) {
 		}
 	}
 	if told {
-		s.tell()
+		s.changed.ring()
 	}
 	slices.Sort(subscribe)
 	return subscribe[:min(len(subscribe), platform.MaxFiltersPerSubscribe)], unsubscribe[:min(len(unsubscribe), platform.MaxFiltersPerSubscribe)]
@@ -219,7 +213,7 @@ func (s *filters) answered(names []string, codes []byte) (refused []string) {
 		}
 		f.granted, f.sent = s.epoch, true
 	}
-	s.tell()
+	s.changed.ring()
 	return refused
 }
 

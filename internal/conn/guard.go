@@ -72,14 +72,14 @@ type guard struct {
 	failure      *Failure
 	bury         func(*Failure) // is told of the first failure; may be nil
 	connack      int            // the code seen, -1 before
-	asked        map[uint16]int // SUBSCRIBE packets under way: how many filters each has; or unsubscribe
+	asked        map[uint16]int // SUBSCRIBE packets under way: how many filters each has; or unsubscribe. nil before the first
 	pingUnheard  bool           // a PINGREQ went out and no PINGRESP has come
 	bytesIn, out atomic.Uint64
 	dead         chan struct{} // closed with the first failure
 }
 
 func newGuard(c net.Conn) *guard {
-	g := &guard{Conn: c, connack: -1, asked: map[uint16]int{}, writing: make(chan struct{}, 1), dead: make(chan struct{})}
+	g := &guard{Conn: c, connack: -1, writing: make(chan struct{}, 1), dead: make(chan struct{})}
 	var ours bool
 	if g.gathered.intake, ours = g.beneath().(*intake); !ours {
 		g.gathered.intake = &intake{Conn: c}
@@ -414,13 +414,21 @@ func (g *guard) noteOutbound(p []byte) {
 		g.pingUnheard = true
 	case typeSubscribe:
 		if id, filters, ok := parseSubscribe(p); ok {
-			g.asked[id] = filters
+			g.ask(id, filters)
 		}
 	case typeUnsubscribe:
 		if id, _, ok := parseSubscribe(p); ok {
-			g.asked[id] = unsubscribe
+			g.ask(id, unsubscribe)
 		}
 	}
+}
+
+// ask notes what is asked under an id. mu is held.
+func (g *guard) ask(id uint16, filters int) {
+	if g.asked == nil {
+		g.asked = map[uint16]int{}
+	}
+	g.asked[id] = filters
 }
 
 // parseSubscribe reads the packet id of a SUBSCRIBE and counts its filters. The id of an UNSUBSCRIBE is in the same place.

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/credential"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
@@ -31,8 +32,9 @@ type Keeper struct {
 	status  event.Status
 	failure *Failure // why the device is Waiting or Rejected
 	vigil   *vigil   // nil while the device is not wanted
-	changed chan struct{}
+	changed bell
 	busy    bool // a registration is under way
+	dead    bool // the device was forgotten: another Keeper may have taken its place
 	link    link
 	// traffic is that of links that have ended; the one that is up adds its own.
 	received, sent uint64
@@ -40,7 +42,6 @@ type Keeper struct {
 	drops          drops
 
 	outbox *outbox.Box // nil until there is something for it
-	dead   bool        // the device was forgotten: another Keeper may have taken its place
 
 	lanes   *lanes
 	filters *filters
@@ -57,7 +58,7 @@ type tally struct{ sent, unknown, received, flying atomic.Int64 }
 
 func newKeeper(id device.ID, env *environment) *Keeper {
 	return &Keeper{
-		id: id, env: env, asking: make(chan struct{}, 1), changed: make(chan struct{}),
+		id: id, env: env, asking: make(chan struct{}, 1),
 		status: event.Status{Device: id, State: event.Idle, StateTime: time.Now()},
 		pace:   pace{perMinute: env.connectsPerMinute}, lanes: newLanes(), filters: newFilters(id),
 		shaper: newShaper(env.rates),
@@ -80,7 +81,7 @@ func (k *Keeper) answer() { <-k.asking }
 func (k *Keeper) watch(s *Set, w wanted, asked trace.Context) *vigil {
 	ctx, stop := context.WithCancelCause(s.life)
 	v := &vigil{
-		k: k, settings: w.Settings, address: w.Settings.address(k.id), established: w.Established, asked: asked, stop: stop, done: make(chan struct{}),
+		k: k, settings: unique.Make(w.Settings), address: w.Settings.address(k.id), established: w.Established, asked: asked, stop: stop, done: make(chan struct{}),
 		backoff: backoff{min: w.Settings.ReconnectMin, max: w.Settings.ReconnectMax}, since: time.Now(),
 	}
 	k.change(nil, func(st *event.Status) {
@@ -231,8 +232,7 @@ func (k *Keeper) change(body event.Body, edit func(s *event.Status)) {
 		}
 		k.env.events.Publish(body, status)
 	}
-	close(k.changed)
-	k.changed = make(chan struct{})
+	k.changed.ring()
 }
 
 // fail is change for a failure: it keeps the failure for callers of Connect.

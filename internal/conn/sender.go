@@ -36,29 +36,21 @@ type sender struct {
 	l       link
 	traced  trace.Link
 	slots   chan struct{}          // one for each message that may be under way
-	calls   errands[struct{}]      // to send: there may be something
 	flights errands[flight]        // in the order in which they were sent
 	settled errands[*outbox.Entry] // those of the outbox that have landed
 	turn    bool                   // whether it is the outbox's
 }
 
-// send makes a sender, which sends from now on until ctx ends or the link does. Call its finish then.
-func (k *Keeper) send(ctx context.Context, l link, window int) *sender {
+// newSender makes a sender, whose loop sends until ctx ends or the link does. Call its finish then.
+func (k *Keeper) newSender(ctx context.Context, l link, window int) *sender {
 	s := &sender{k: k, l: l, traced: k.tracedLink(), slots: make(chan struct{}, window)}
-	s.calls.run = func(next func() []struct{}) { s.loop(ctx, next) }
 	s.flights.run = func(next func() []flight) { s.land(ctx, next) }
 	s.settled.run = s.settle
-	k.lanes.call(func() { s.calls.add(struct{}{}) })
-	if k.theOutbox() != nil {
-		k.lanes.ring() // there may be something in it
-	}
 	return s
 }
 
 // finish waits for what is under way, for a while.
 func (s *sender) finish() {
-	s.k.lanes.close(ErrNotOnline) // what waits was not sent
-	s.calls.finish()
 	s.flights.finish()
 	s.settled.finish()
 }

@@ -120,7 +120,8 @@ func BenchmarkSend(b *testing.B) {
 	k := newKeeper(dev1, &environment{measures: newMeasures()})
 	ctx, stop := context.WithCancel(b.Context())
 	k.lanes.open(0)
-	sender := k.send(ctx, instantLink{done: make(chan struct{})}, 64)
+	c := k.newCarriage(ctx, instantLink{done: make(chan struct{})}, 64)
+	c.stand()
 	p := &Publisher{k: k, lane: &lane{box: message.NewMailbox()}}
 	batch := make([]message.Outgoing, 64)
 	for i := range batch {
@@ -139,5 +140,5 @@ func BenchmarkSend(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(batch)), "ns/message")
 	stop()
-	sender.finish()
+	c.end()
 }

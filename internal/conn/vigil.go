@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/credential"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
@@ -18,7 +19,7 @@ import (
 // vigil is the time during which a device is wanted with one set of settings. One goroutine at a time is its own, or none: see keep.
 type vigil struct {
 	k        *Keeper
-	settings Settings
+	settings unique.Handle[Settings] // thousands of devices have the same
 	address  string
 	asked    trace.Context // of the call that wants the device online; the first attempt belongs to its trace
 
@@ -143,16 +144,17 @@ func (v *vigil) attempt(ctx context.Context) step {
 
 // open logs in with a fresh signature, within the connect timeout.
 func (v *vigil) open(ctx context.Context, cred credential.Credential) (link, error) {
-	ctx, cancel := context.WithTimeout(ctx, v.settings.ConnectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, v.settings.Value().ConnectTimeout)
 	defer cancel()
 	v.k.loggingIn()
-	a := attempt{id: v.k.id, settings: v.settings, login: v.login(cred), onMessage: v.k.inbound}
+	a := attempt{id: v.k.id, settings: v.settings.Value(), login: v.login(cred), onMessage: v.k.inbound}
 	return v.k.env.open(ctx, a)
 }
 
 func (v *vigil) login(c credential.Credential) platform.Login {
+	s := v.settings.Value()
 	o := platform.LoginOptions{
-		SignMethod: v.settings.SignMethod, PlainTCP: v.settings.TLS.PlainTCP, InterfaceInfo: v.settings.InterfaceInfo,
+		SignMethod: s.SignMethod, PlainTCP: s.TLS.PlainTCP, InterfaceInfo: s.InterfaceInfo,
 		Timestamp: strconv.FormatInt(time.Now().UnixMilli(), 10), Version: v.k.env.version,
 	}
 	switch c.Kind {
@@ -175,7 +177,7 @@ func (v *vigil) accepted(l link, cred credential.Credential, candidate bool) ste
 	}
 	if !v.established {
 		v.established = true
-		if err := k.env.remember(k.id, wanted{Settings: v.settings, Established: true}); err != nil {
+		if err := k.env.remember(k.id, wanted{Settings: v.settings.Value(), Established: true}); err != nil {
 			k.log().Error("that the device was online could not be written down", "error", err)
 		}
 	}
@@ -186,7 +188,7 @@ func (v *vigil) accepted(l link, cred credential.Credential, candidate bool) ste
 func (v *vigil) online(ctx context.Context, l link, cred credential.Credential) step {
 	k, since := v.k, time.Now()
 	k.env.measures.online.Since(v.since)
-	k.lanes.open(v.settings.MaxQueued) // whoever hears that it is online may publish
+	k.lanes.open(v.settings.Value().MaxQueued) // whoever hears that it is online may publish
 	news := event.WentOnline{SessionPresent: l.SessionPresent(), ConnackTime: since, Endpoint: v.address, Attempt: v.attempts}
 	k.change(news, func(s *event.Status) {
 		k.link, k.failure = l, nil
@@ -238,27 +240,43 @@ type carriage struct {
 	k       *Keeper
 	cancel  context.CancelFunc
 	changed errands[struct{}] // notes that the filters have
-	sender  *sender           // nil until the first subscriptions stand
+	calls   errands[struct{}] // to send: there may be something
+	sender  *sender           // nil until there was something
 }
 
-// carry starts it: first the subscriptions, then the sending.
-func (v *vigil) carry(ctx context.Context, l link, auto bool) *carriage {
-	k, c := v.k, &carriage{k: v.k}
+// newCarriage has room for so many messages under way.
+func (k *Keeper) newCarriage(ctx context.Context, l link, window int) *carriage {
+	c := &carriage{k: k}
 	ctx, c.cancel = context.WithCancel(ctx)
-	stand := func() {
+	c.changed.run = func(next func() []struct{}) { k.keepSubscribed(ctx, l, next, c.stand) }
+	c.calls.run = func(next func() []struct{}) {
 		if c.sender == nil {
-			c.sender = k.send(ctx, l, max(v.settings.MaxInflight, 1))
+			c.sender = k.newSender(ctx, l, window)
 		}
+		c.sender.loop(ctx, next)
 	}
-	c.changed.run = func(next func() []struct{}) { k.keepSubscribed(ctx, l, next, stand) }
+	return c
+}
+
+// carry starts one: first the subscriptions, then the sending.
+func (v *vigil) carry(ctx context.Context, l link, auto bool) *carriage {
+	k, c := v.k, v.k.newCarriage(ctx, l, max(v.settings.Value().MaxInflight, 1))
 	k.filters.up(l.SessionPresent(), func(filter string) bool { return auto && platform.AutoSubscribedFilter(k.id, filter) },
 		func() { c.changed.add(struct{}{}) })
 	if subscribe, unsubscribe := k.filters.work(); len(subscribe)+len(unsubscribe) > 0 {
 		c.changed.add(struct{}{})
 	} else { // most devices have none: thousands that come online at once need no goroutine for that
-		stand()
+		c.stand()
 	}
 	return c
+}
+
+// stand has messages sent from now on: what was to be subscribed is.
+func (c *carriage) stand() {
+	c.k.lanes.call(func() { c.calls.add(struct{}{}) })
+	if c.k.theOutbox() != nil {
+		c.k.lanes.ring() // there may be something in it
+	}
 }
 
 // end ends it, and waits: for a while for the acknowledgements of what is under way.
@@ -266,10 +284,11 @@ func (c *carriage) end() {
 	c.cancel()
 	c.k.filters.quiet()
 	c.changed.finish()
+	c.k.lanes.close(ErrNotOnline) // what waits was not sent
+	c.calls.finish()
 	if c.sender != nil {
 		c.sender.finish()
 	}
-	c.k.lanes.close(ErrNotOnline)
 	c.k.filters.down()
 }
 
