@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/inbox"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/message"
@@ -233,8 +234,8 @@ func TestCallsAreSharedAmongThoseWhoAnswer(t *testing.T) {
 }
 
 func TestASubscriptionThatEndsWhileItIsAskedForIsUnsubscribed(t *testing.T) {
-	f := newFilters(dev1)
-	f.up(false, func(string) bool { return false }, nil)
+	f := filtersOf(dev1)
+	f.up(false, false, nil)
 	if err := f.add([]string{"x"}); err != nil {
 		t.Fatal(err)
 	}
@@ -247,8 +248,8 @@ func TestASubscriptionThatEndsWhileItIsAskedForIsUnsubscribed(t *testing.T) {
 }
 
 func TestAFilterThatIsWantedAgainIsNotGrantedByWhatWasBefore(t *testing.T) {
-	f := newFilters(dev1)
-	f.up(false, func(string) bool { return false }, nil)
+	f := filtersOf(dev1)
+	f.up(false, false, nil)
 	names := []string{"x"}
 	_ = f.add(names)
 	f.work()
@@ -267,17 +268,16 @@ func TestAFilterThatIsWantedAgainIsNotGrantedByWhatWasBefore(t *testing.T) {
 }
 
 func TestWhatNobodyWantsAnyMoreIsUnsubscribedWhereTheSessionLasted(t *testing.T) {
-	f := newFilters(dev1)
-	no := func(string) bool { return false }
+	f := filtersOf(dev1)
 	names := []string{"x"}
 	for _, session := range []bool{true, false} {
-		f.up(false, no, nil)
+		f.up(false, false, nil)
 		_ = f.add(names)
 		f.work()
 		f.answered(names, []byte{1})
 		f.down()
 		f.remove(names)
-		f.up(session, no, nil)
+		f.up(session, false, nil)
 		if _, drop := f.work(); slices.Equal(drop, names) != session {
 			t.Errorf("session %v: to be unsubscribed %v", session, drop)
 		}
@@ -286,8 +286,8 @@ func TestWhatNobodyWantsAnyMoreIsUnsubscribedWhereTheSessionLasted(t *testing.T)
 }
 
 func TestAFilterThatWasRefusedIsAskedForAgain(t *testing.T) {
-	f := newFilters(dev1)
-	f.up(false, func(string) bool { return false }, nil)
+	f := filtersOf(dev1)
+	f.up(false, false, nil)
 	if err := f.add([]string{"/a"}); err != nil { // an inbox wants it, with or without a stream
 		t.Fatal(err)
 	}
@@ -295,7 +295,7 @@ func TestAFilterThatWasRefusedIsAskedForAgain(t *testing.T) {
 		"by another stream": func() { _ = f.add([]string{"/a"}) },
 		"on a new link": func() {
 			f.down()
-			f.up(true, func(string) bool { return false }, nil)
+			f.up(true, false, nil)
 		},
 	} {
 		f.answered([]string{"/a"}, []byte{0x80})
@@ -308,3 +308,5 @@ func TestAFilterThatWasRefusedIsAskedForAgain(t *testing.T) {
 		}
 	}
 }
+
+func filtersOf(id device.ID) *filters { return &newKeeper(id, &environment{}).filters }

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
 )
@@ -18,12 +17,12 @@ type filters struct {
 	free func(string) bool // what the platform subscribes a device to by itself: it does not count
 
 	mu      sync.Mutex
-	wanted  map[string]*filter
-	noted   func()            // is called when the link may have something to do, and must not wait; nil while none is up
-	links   uint64            // that were up so far
-	epoch   uint64            // of the link that is up; 0 while none is
-	auto    func(string) bool // of that link: the platform sends on the filter's topics unasked
-	changed bell              // rings when a filter's standing changes
+	wanted  map[string]*filter // nil before the first
+	noted   func()             // is called when the link may have something to do, and must not wait; nil while none is up
+	links   uint64             // that were up so far
+	epoch   uint64             // of the link that is up; 0 while none is
+	auto    bool               // on that link the platform sends unasked on the topics of what is free
+	changed bell               // rings when a filter's standing changes
 }
 
 // filter is one topic filter. An entry that nobody wants any more stays until the platform was told.
@@ -34,17 +33,15 @@ type filter struct {
 	refused error
 }
 
-func newFilters(id device.ID) *filters {
-	free := func(filter string) bool { return platform.AutoSubscribedFilter(id, filter) }
-	return &filters{free: free, wanted: map[string]*filter{}}
-}
-
 // add wants filters, all or none of them.
 func (s *filters) add(names []string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.counted(names) > platform.MaxSubscriptions {
 		return ErrTooManyFilters
+	}
+	if s.wanted == nil {
+		s.wanted = map[string]*filter{}
 	}
 	for _, name := range names {
 		f := s.wanted[name]
@@ -147,7 +144,7 @@ func (s *filters) quiet() {
 // up begins a link, on which nothing is granted yet but what needs no asking. Where the platform has kept the session, it has kept
 // the filters that nobody wants any more, too: they stay to be unsubscribed. What has changed until now is for the link to look at;
 // noted is called for what does from now on, until quiet.
-func (s *filters) up(session bool, auto func(string) bool, noted func()) {
+func (s *filters) up(session, auto bool, noted func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.links++
@@ -178,7 +175,7 @@ func (s *filters) work() (subscribe, unsubscribe []string) {
 		case f.users == 0:
 			unsubscribe = append(unsubscribe, name)
 		case f.granted == s.epoch || f.refused != nil:
-		case s.auto(name):
+		case s.auto && s.free(name):
 			f.granted, told = s.epoch, true
 		default:
 			subscribe = append(subscribe, name)

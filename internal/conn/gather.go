@@ -87,11 +87,7 @@ func (g *guard) setMore(more bool) {
 
 // flush writes what waits.
 func (g *guard) flush() {
-	select {
-	case g.writing <- struct{}{}:
-	case <-g.dead:
-		return
-	}
+	g.writing <- struct{}{} // whoever has it is done within writeTimeout, and at once when the link fails
 	defer func() { <-g.writing }()
 	if g.gathered.packets != nil {
 		_ = g.write(*g.gathered.packets) // the failure is kept, and ends the link

@@ -53,7 +53,7 @@ const unsubscribe = -1
 // guard is the connection that the MQTT library is given. The library trusts its peer: five bytes from it allocate 255 MiB,
 // a SUBACK with too many codes panics, CONNACK 6 counts as success, an UNSUBACK confirms a message, and a write to a peer that
 // stopped reading never ends. So each packet's header, and each short packet whole, is checked here before the library sees a byte of
-// it, and each write has a deadline. The first failure, of any kind, is kept, closes the connection and rings dead.
+// it, and each write has a deadline. The first failure, of any kind, is kept, closes the connection and is told to whoever asked.
 //
 // Read is called by one goroutine at a time. Writes may meet: the library sends its pings from a goroutine of their own.
 type guard struct {
@@ -75,11 +75,10 @@ type guard struct {
 	asked        map[uint16]int // SUBSCRIBE packets under way: how many filters each has; or unsubscribe. nil before the first
 	pingUnheard  bool           // a PINGREQ went out and no PINGRESP has come
 	bytesIn, out atomic.Uint64
-	dead         chan struct{} // closed with the first failure
 }
 
 func newGuard(c net.Conn) *guard {
-	g := &guard{Conn: c, connack: -1, writing: make(chan struct{}, 1), dead: make(chan struct{})}
+	g := &guard{Conn: c, connack: -1, writing: make(chan struct{}, 1)}
 	var ours bool
 	if g.gathered.intake, ours = g.beneath().(*intake); !ours {
 		g.gathered.intake = &intake{Conn: c}
@@ -94,7 +93,6 @@ func (g *guard) fail(f *Failure) error {
 	bury := g.bury
 	if g.failure == nil {
 		g.failure = f
-		close(g.dead)
 	} else {
 		bury = nil
 	}

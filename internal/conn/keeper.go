@@ -12,6 +12,7 @@ import (
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/device"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/event"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/outbox"
+	"github.com/linkkit-sidecar/linkkit-sidecar/internal/platform"
 	"github.com/linkkit-sidecar/linkkit-sidecar/internal/trace"
 )
 
@@ -43,10 +44,10 @@ type Keeper struct {
 
 	outbox *outbox.Box // nil until there is something for it
 
-	lanes   *lanes
-	filters *filters
+	lanes   lanes
+	filters filters
 	readers readers
-	shaper  *shaper
+	shaper  shaper
 	tally   tally
 
 	answerers answerers
@@ -57,12 +58,19 @@ type Keeper struct {
 type tally struct{ sent, unknown, received, flying atomic.Int64 }
 
 func newKeeper(id device.ID, env *environment) *Keeper {
-	return &Keeper{
+	k := &Keeper{
 		id: id, env: env, asking: make(chan struct{}, 1),
 		status: event.Status{Device: id, State: event.Idle, StateTime: time.Now()},
-		pace:   pace{perMinute: env.connectsPerMinute}, lanes: newLanes(), filters: newFilters(id),
-		shaper: newShaper(env.rates),
+		lanes:  lanes{closed: ErrNotOnline},
 	}
+	k.filters.free = k.subscribedUnasked
+	k.shaper.keepTo(env.rates)
+	return k
+}
+
+// subscribedUnasked reports whether the platform subscribes the device to a filter by itself.
+func (k *Keeper) subscribedUnasked(filter string) bool {
+	return platform.AutoSubscribedFilter(k.id, filter)
 }
 
 // ask waits for the right to change what is wanted. answer gives it back.
@@ -81,7 +89,8 @@ func (k *Keeper) answer() { <-k.asking }
 func (k *Keeper) watch(s *Set, w wanted, asked trace.Context) *vigil {
 	ctx, stop := context.WithCancelCause(s.life)
 	v := &vigil{
-		k: k, settings: unique.Make(w.Settings), address: w.Settings.address(k.id), established: w.Established, asked: asked, stop: stop, done: make(chan struct{}),
+		k: k, settings: unique.Make(w.Settings), address: w.Settings.address(k.id), established: w.Established, asked: asked,
+		stop: stop, done: make(chan struct{}),
 		backoff: backoff{min: w.Settings.ReconnectMin, max: w.Settings.ReconnectMax}, since: time.Now(),
 	}
 	k.change(nil, func(st *event.Status) {
@@ -125,14 +134,14 @@ func (k *Keeper) nothingKnown() bool {
 func (k *Keeper) loginWait() time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.pace.wait(time.Now())
+	return k.pace.wait(time.Now(), k.env.connectsPerMinute)
 }
 
 // loggingIn counts a login against that limit.
 func (k *Keeper) loggingIn() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.pace.login(time.Now())
+	k.pace.login(time.Now(), k.env.connectsPerMinute)
 }
 
 // closeTimeout is how long a link may take to close in good order.

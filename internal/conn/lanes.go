@@ -23,8 +23,6 @@ type lane struct {
 	queue []message.Outgoing
 }
 
-func newLanes() *lanes { return &lanes{closed: ErrNotOnline} }
-
 // add queues messages, or answers at once that they will not be sent.
 func (q *lanes) add(l *lane, messages []message.Outgoing) {
 	q.mu.Lock()

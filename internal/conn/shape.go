@@ -20,15 +20,13 @@ type shaper struct {
 	holding         atomic.Bool   // a message waits
 }
 
-func newShaper(r Rates) *shaper {
-	s := &shaper{}
+func (s *shaper) keepTo(r Rates) {
 	if r.MessagesPerSecond > 0 {
 		s.messages = rate.NewLimiter(rate.Limit(r.MessagesPerSecond), max(1, int(r.MessagesPerSecond)))
 	}
 	if r.BytesPerSecond > 0 { // any one message fits into a burst
 		s.bytes = rate.NewLimiter(rate.Limit(r.BytesPerSecond), max(int(r.BytesPerSecond), platform.MaxPayloadBytes+platform.MaxTopicBytes))
 	}
-	return s
 }
 
 // free reports whether hold never waits.

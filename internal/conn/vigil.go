@@ -54,7 +54,8 @@ type step func(context.Context) step
 // and stays so. The step in which a device spends its days has none before it begins, see park.
 func (v *vigil) keep(ctx context.Context, work *sync.WaitGroup, next step) {
 	work.Go(func() {
-		after, rest := next(ctx), v.rest
+		after := next(ctx)
+		rest := v.rest
 		v.rest = nil
 		switch {
 		case after == nil:
@@ -261,8 +262,7 @@ func (k *Keeper) newCarriage(ctx context.Context, l link, window int) *carriage 
 // carry starts one: first the subscriptions, then the sending.
 func (v *vigil) carry(ctx context.Context, l link, auto bool) *carriage {
 	k, c := v.k, v.k.newCarriage(ctx, l, max(v.settings.Value().MaxInflight, 1))
-	k.filters.up(l.SessionPresent(), func(filter string) bool { return auto && platform.AutoSubscribedFilter(k.id, filter) },
-		func() { c.changed.add(struct{}{}) })
+	k.filters.up(l.SessionPresent(), auto, func() { c.changed.add(struct{}{}) })
 	if subscribe, unsubscribe := k.filters.work(); len(subscribe)+len(unsubscribe) > 0 {
 		c.changed.add(struct{}{})
 	} else { // most devices have none: thousands that come online at once need no goroutine for that

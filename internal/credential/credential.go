@@ -104,5 +104,5 @@ func (c Credential) Fingerprint() string {
 		sum.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part)))) // so that no two lists of parts run together alike
 		sum.Write([]byte(part))
 	}
-	return hex.EncodeToString(sum.Sum(nil))[:16]
+	return hex.EncodeToString(sum.Sum(nil)[:8])
 }

@@ -51,11 +51,11 @@ type Status struct {
 	LastDetail    string
 	LastCauseTime time.Time
 
-	SessionPresent    bool
-	TakeoverSuspected bool
-
-	Credential              *CredentialInfo // nil when there is none
+	SessionPresent          bool
+	TakeoverSuspected       bool
 	RegistrationInterrupted bool
+
+	Credential *CredentialInfo // nil when there is none
 
 	Counters Counters
 	Queue    Queue
