@@ -96,7 +96,7 @@ func (s *sidecar) open() error {
 	if s.devices, err = conn.NewSet(conn.Options{
 		Credentials: s.credentials, Desired: db, Events: s.events, Log: s.o.log, ExtraCA: s.o.extraCA, Version: s.o.version,
 		ConnectsPerMinute: s.o.perMinute, Handshakes: s.o.handshakes, Queues: db, Outbox: s.o.outbox, Inbox: s.o.inbox, Rates: s.o.rates,
-		Tracer: s.tracer, Crowd: new(collector).crowd,
+		Tracer: s.tracer,
 	}); err != nil {
 		return err
 	}

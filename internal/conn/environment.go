@@ -48,9 +48,6 @@ type Options struct {
 	Tracer *trace.Tracer
 	// Handshakes is how many attempts may be under way at once in the process. 0 is DefaultHandshakes.
 	Handshakes int
-	// Crowd is told when many more attempts wait for their turn than may be under way, and when none waits any more; in turn, and it must
-	// not block. It may be nil.
-	Crowd func(here bool)
 }
 
 // DefaultHandshakes is where more at once only makes each slower: they are bound by the processor, on both sides.
@@ -92,7 +89,7 @@ func newEnvironment(o Options) *environment {
 	if o.Handshakes <= 0 {
 		o.Handshakes = DefaultHandshakes
 	}
-	env.handshakes = newHandshakes(o.Handshakes, o.Crowd)
+	env.handshakes = newHandshakes(o.Handshakes)
 	return env
 }
 

@@ -484,28 +484,6 @@ func TestSoManyHandshakesAtOnceAndNoMore(t *testing.T) {
 	})
 }
 
-func TestACrowdIsToldWhenItComesAndWhenItHasGone(t *testing.T) {
-	for devices, want := range map[int][]bool{4 * crowdTimes: nil, 4*crowdTimes + 1: {true, false}} {
-		synctest.Test(t, func(t *testing.T) {
-			var told []bool
-			w := start(t, nil, func(o *Options) { o.Handshakes, o.Crowd = 4, func(here bool) { told = append(told, here) } })
-			w.platform.slow = func(context.Context, attempt) { time.Sleep(time.Second) }
-			for i := range devices {
-				c := secretOf("s")
-				id := device.ID{ProductKey: "pk", DeviceName: fmt.Sprint("d", i)}
-				if _, err := w.connect(func(r *ConnectRequest) { r.Device, r.Credential, r.Wait = id, &c, WaitNone }); err != nil {
-					t.Fatal(err)
-				}
-			}
-			time.Sleep(time.Minute)
-			w.stop()
-			if !slices.Equal(told, want) {
-				t.Errorf("%d devices, 4 at once: told %v, want %v", devices, told, want)
-			}
-		})
-	}
-}
-
 func TestTwoSidecarsWithOneIdentitySettle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		one := start(t, nil)
