@@ -82,6 +82,19 @@ func TestWhatIsWrongIsWhatProtovalidateFinds(t *testing.T) {
 	}
 }
 
+// TestTheBoundsOfTheWaitAreInOrderWithTheirDefaults: of what the expressions say, chance rarely finds where they change their mind.
+func TestTheBoundsOfTheWaitAreInOrderWithTheirDefaults(t *testing.T) {
+	for _, least := range []uint32{0, 1, 2, 59, 60, 61} {
+		for _, most := range []uint32{0, 1, 2, 59, 60, 61} {
+			r := &pb.ReconnectSettings{MinDelay: least, MaxDelay: most}
+			ours, theirs := expressions["reconnect.order"](r), protovalidate.Validate(r) == nil
+			if ours != theirs {
+				t.Errorf("%v: in order is %v by us, %v by protovalidate", r, ours, theirs)
+			}
+		}
+	}
+}
+
 // TestTheQuickLookSeesWhatTheRulesSay: a request that is clearly valid is valid, and one that is not has something wrong with its device.
 func TestTheQuickLookSeesWhatTheRulesSay(t *testing.T) {
 	all, err := contract()
