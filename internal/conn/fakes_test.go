@@ -206,7 +206,7 @@ func (p *fakePlatform) open(ctx context.Context, a attempt) (link, error) {
 		}
 	}
 	p.mu.Lock()
-	l := &fakeLink{done: make(chan struct{}), hold: p.hold, refuse: p.refuseFilter}
+	l := &fakeLink{linkEnd: linkEnd{done: make(chan struct{})}, hold: p.hold, refuse: p.refuseFilter}
 	p.mu.Unlock()
 	if a.registering {
 		if topic, payload := reply(a); topic != "" {
@@ -262,11 +262,9 @@ func cut() *Failure { return &Failure{Cause: event.CauseNetwork, Detail: "cut by
 
 // fakeLink is a link that ends when the test says so.
 type fakeLink struct {
-	mu         sync.Mutex
-	failure    *Failure
+	linkEnd
+	mu         sync.Mutex // guards what follows
 	closed     bool
-	done       chan struct{}
-	tell       func()   // of the end; may be nil
 	hold       bool     // leaves messages unacknowledged
 	more       bool     // messages wait for others, and are acknowledged when none comes
 	refuse     string   // this filter
@@ -348,34 +346,7 @@ func (l *fakeLink) heard() []string {
 	return slices.Clone(l.said)
 }
 
-func (l *fakeLink) lose(f *Failure) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.failure != nil {
-		return
-	}
-	l.failure = f
-	close(l.done)
-	if l.tell != nil {
-		l.tell()
-	}
-}
-
-func (l *fakeLink) WhenDone(f func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.tell = f; l.failure != nil {
-		f()
-	}
-}
-
-func (l *fakeLink) Done() <-chan struct{} { return l.done }
-
-func (l *fakeLink) Failure() *Failure {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.failure
-}
+func (l *fakeLink) lose(f *Failure) { l.end(f) }
 
 func (l *fakeLink) SessionPresent() bool             { return false }
 func (l *fakeLink) Warnings() []event.Warning        { return nil }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"sync"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -71,17 +70,15 @@ type pending interface {
 	Error() error
 }
 
-// mqttLink is a link over the MQTT library. There is a fresh client in each, and none is ever reused.
+// mqttLink is a link over the MQTT library. There is a fresh client in each, and none is ever reused. The guard ends it when it fails,
+// although the library may not have noticed: a handler that blocks hides a loss from it, and of a ping that could not be written it takes
+// no note.
 type mqttLink struct {
+	linkEnd
 	client  mqtt.Client
 	guard   *guard
 	session bool
 	greeted greeting
-
-	mu      sync.Mutex
-	failure *Failure
-	done    chan struct{}
-	tell    func() // of the end; may be nil
 }
 
 // isDone reports whether a link has ended.
@@ -108,7 +105,7 @@ func (d *dialer) openMQTT(ctx context.Context, a attempt) (link, error) {
 
 // logIn makes a link of a connection, and closes the connection when that fails.
 func logIn(ctx context.Context, conn net.Conn, greeted greeting, a attempt) (link, error) {
-	l := &mqttLink{guard: newGuard(conn), greeted: greeted, done: make(chan struct{})}
+	l := &mqttLink{guard: newGuard(conn), greeted: greeted, linkEnd: linkEnd{done: make(chan struct{})}}
 	l.client = mqtt.NewClient(l.options(a))
 
 	token := l.client.Connect()
@@ -151,29 +148,6 @@ func (l *mqttLink) options(a attempt) *mqtt.ClientOptions {
 	return o
 }
 
-// end ends the link. The guard does it when it fails, although the library may not have noticed: a handler that blocks hides a loss from
-// it, and of a ping that could not be written it takes no note.
-func (l *mqttLink) end(f *Failure) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.failure != nil {
-		return
-	}
-	l.failure = f
-	close(l.done)
-	if l.tell != nil {
-		l.tell()
-	}
-}
-
-func (l *mqttLink) WhenDone(f func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.tell = f; l.failure != nil {
-		f()
-	}
-}
-
 // connectFailure says why CONNECT had no good answer. The guard saw more than the library tells.
 func (l *mqttLink) connectFailure(ctx context.Context, err error) *Failure {
 	_ = l.guard.Close()
@@ -205,14 +179,6 @@ func (l *mqttLink) lossFailure(err error) *Failure {
 		return &Failure{Cause: event.CauseKeepaliveTimeout, Err: err, Detail: fmt.Sprintf("the server did not answer a ping for %s", pingTimeout)}
 	}
 	return &Failure{Cause: event.CauseProtocolViolation, Err: err, Detail: fmt.Sprintf("the link ended: %v", err)}
-}
-
-func (l *mqttLink) Done() <-chan struct{} { return l.done }
-
-func (l *mqttLink) Failure() *Failure {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.failure
 }
 
 func (l *mqttLink) SessionPresent() bool       { return l.session }
