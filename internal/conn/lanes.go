@@ -42,9 +42,7 @@ func (q *lanes) add(l *lane, messages []message.Outgoing) {
 		l.queue = append(l.queue, m)
 		q.waiting++
 	}
-	if q.sender != nil {
-		q.sender()
-	}
+	q.note()
 }
 
 func refuse(l *lane, messages []message.Outgoing, why error) {
@@ -94,14 +92,19 @@ func (q *lanes) call(sender func()) {
 	defer q.mu.Unlock()
 	q.sender = sender
 	if q.waiting > 0 {
-		sender()
+		q.note()
 	}
 }
 
-// ring calls the sender, if there is one.
+// ring is for those who put something into the outbox.
 func (q *lanes) ring() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.note()
+}
+
+// note calls the sender, if there is one. mu is held.
+func (q *lanes) note() {
 	if q.sender != nil {
 		q.sender()
 	}
